@@ -1,0 +1,1 @@
+"""isthmus joins any vision encoder to any language model."""

@@ -1,0 +1,115 @@
+"""What a training run tells the world: the verb that started it listens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class PartRow:
+    """One line of the table that a stage begins with."""
+
+    part: str
+    what: str
+    tuner: str
+    parameters: int
+    trainable: int
+    lr: float | None
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """A stage begins: what it trains, how many steps, and where it takes up."""
+
+    stage: str
+    index: int
+    stages: int
+    steps: int
+    first_step: int
+    table: Sequence[PartRow]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class StepEnded:
+    """One optimizer step. Rates are over all ranks; `data_wait` is its share of the time."""
+
+    stage: str
+    step: int
+    steps: int
+    loss: float
+    lr: float
+    grad_norm: float
+    tokens: int
+    supervised: float
+    samples: int
+    images: int
+    seconds: float
+    data_wait: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A stage's validation at `step`."""
+
+    stage: str
+    step: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class CheckpointSaved:
+    """A whole checkpoint stands in `folder`."""
+
+    stage: str
+    step: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class StageEnded:
+    """A stage is done; `seconds` include its validation and saves."""
+
+    stage: str
+    step: int
+    seconds: float
+
+
+class Events:
+    """Listens to a run, on the main process only. Override what you care for."""
+
+    def stage_started(self, event: StageStarted) -> None: ...
+    def step_ended(self, event: StepEnded) -> None: ...
+    def evaluated(self, event: Evaluated) -> None: ...
+    def checkpoint_saved(self, event: CheckpointSaved) -> None: ...
+    def stage_ended(self, event: StageEnded) -> None: ...
+
+
+class EventList(Events):
+    """Several listeners as one, told in order."""
+
+    def __init__(self, listeners: Sequence[Events]) -> None:
+        self.listeners = tuple(listeners)
+
+    def stage_started(self, event: StageStarted) -> None:
+        for listener in self.listeners:
+            listener.stage_started(event)
+
+    def step_ended(self, event: StepEnded) -> None:
+        for listener in self.listeners:
+            listener.step_ended(event)
+
+    def evaluated(self, event: Evaluated) -> None:
+        for listener in self.listeners:
+            listener.evaluated(event)
+
+    def checkpoint_saved(self, event: CheckpointSaved) -> None:
+        for listener in self.listeners:
+            listener.checkpoint_saved(event)
+
+    def stage_ended(self, event: StageEnded) -> None:
+        for listener in self.listeners:
+            listener.stage_ended(event)

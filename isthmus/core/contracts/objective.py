@@ -1,0 +1,148 @@
+"""An objective: what a stage learns from, and how wrong the model was.
+
+It makes its own examples and batches in data workers (`Preparer`), states which named parts
+it needs, and computes its loss inside the one root module's `forward`, so that DDP and FSDP
+see the whole computation. It is a module: heads and temperatures that only the objective
+uses are its own parameters.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.core.contracts.conversation import Sample
+from isthmus.core.contracts.llm import Segments
+from isthmus.core.contracts.part import Part, PartConfig
+from isthmus.core.contracts.template import Template
+from isthmus.core.contracts.vision import Grids, Images, ImageTransform
+
+
+class Batch(Protocol):
+    """One micro-batch. `weight` is what its loss sum is to be divided by, known beforehand."""
+
+    @property
+    def weight(self) -> float: ...
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """Ids of its samples, for messages."""
+        ...
+
+    @property
+    def num_tokens(self) -> int: ...
+    @property
+    def num_images(self) -> int: ...
+    def to(self, device: torch.device) -> Self: ...
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Samples laid end to end: the batch of every objective that predicts next tokens.
+
+    `ids` (tokens), any value where a visual token goes; `targets` (tokens) the id that
+    follows each position in its own sample, IGNORE where nothing is supervised; `visual`
+    (visual) the positions that visual tokens take, in the images' order.
+    """
+
+    IGNORE: ClassVar[int] = -100
+
+    ids: Tensor
+    targets: Tensor
+    segments: Segments
+    visual: Tensor
+    images: Images | None
+    samples: tuple[str, ...]
+    weight: float
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.ids)
+
+    @property
+    def num_images(self) -> int:
+        return len(self.images) if self.images else 0
+
+    def to(self, device: torch.device) -> Pack:
+        return replace(
+            self,
+            ids=self.ids.to(device, non_blocking=True),
+            targets=self.targets.to(device, non_blocking=True),
+            visual=self.visual.to(device, non_blocking=True),
+            images=self.images.to(device) if self.images else None,
+        )
+
+
+@dataclass(frozen=True)
+class Loss:
+    """`sum` over the batch, a scalar tensor, to be divided by the `weight` of all batches of
+    the step over all ranks; `metrics` are sums over the same weight."""
+
+    sum: Tensor
+    weight: float
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+
+class TokenCount(Protocol):
+    """How many places an image of these grids takes: `Connector.Config.num_tokens`."""
+
+    def __call__(self, grids: Grids) -> int: ...
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a preparer works with. Light and picklable; parts that are absent are None."""
+
+    tokenizer: Any = None
+    text_tokenizer: Any = None
+    template: Template | None = None
+    transform: ImageTransform | None = None
+    num_tokens: TokenCount | None = None
+    max_length: int | None = None
+    blind: bool = False
+    """Every picture is replaced by a grey one of its size: the blind control."""
+
+
+class Preparer(ABC):
+    """Makes examples and batches, in data workers; picklable."""
+
+    @abstractmethod
+    def length(self, sample: Sample) -> int:
+        """Tokens of this sample, visual tokens included, without decoding a pixel."""
+
+    @abstractmethod
+    def prepare(self, sample: Sample) -> Any:
+        """Sample -> example: tokens, targets, pixels. Raises DataError or ImageError."""
+
+    @abstractmethod
+    def collate(self, examples: Sequence[Any]) -> Batch:
+        """Examples -> one micro-batch, on the host."""
+
+
+class Objective(Part, nn.Module, ABC):
+    """What a stage trains for."""
+
+    kind: ClassVar[str] = "objective"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """Names of the model's parts without which it cannot run."""
+    accumulates: ClassVar[bool] = True
+    """False when the loss needs the whole batch at once (contrastive losses)."""
+
+    class Config(PartConfig):
+        """Base of an objective's configuration."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+
+    @abstractmethod
+    def preparer(self, tools: Tools) -> Preparer:
+        """The maker of this objective's examples and batches."""
+
+    @abstractmethod
+    def forward(self, model: Any, batch: Any) -> Loss:
+        """Run the named parts of `model` on one batch of this objective's preparer."""

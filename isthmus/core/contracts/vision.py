@@ -1,0 +1,111 @@
+"""What flows between an image file and a connector: transform, pixels, features and their grid."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The layout of one run of visual features, known before any pixel is computed.
+
+    `prefix` counts what stands before the patches (class and register tokens), `frames` is
+    over 1 for video, and `newline` asks the connector to end every row of `width` patches
+    with a learned token (LLaVA-NeXT).
+    """
+
+    height: int
+    width: int
+    prefix: int = 0
+    frames: int = 1
+    newline: bool = False
+
+    @property
+    def num_features(self) -> int:
+        """Rows of `Features.values` that this grid stands for; newlines are not among them."""
+        return self.frames * (self.prefix + self.height * self.width)
+
+
+Grids = tuple[Grid, ...]
+"""The grids of one image, in order: one for a plain encoder, several for tiles."""
+
+
+class ImageTransform(ABC):
+    """Turns a picture into what the encoder looks at. Light and picklable: it goes to workers."""
+
+    @abstractmethod
+    def __call__(self, image: Image.Image) -> Tensor:
+        """RGB picture -> (crops 3 height width) uint8; the encoder normalises on its device."""
+
+    @abstractmethod
+    def grids(self, size: tuple[int, int]) -> Grids:
+        """The grids of a picture of `size` (width, height), read off its header alone."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """A batch of images as a transform made them.
+
+    `pixels` (crops 3 height width) uint8; `crops[i]` of them belong to image i, and
+    `grids[i]` is its layout.
+    """
+
+    pixels: Tensor
+    crops: tuple[int, ...]
+    grids: tuple[Grids, ...]
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def to(self, device: torch.device) -> Images:
+        return replace(self, pixels=self.pixels.to(device, non_blocking=True))
+
+    @staticmethod
+    def of(pictures: list[Image.Image], transform: ImageTransform) -> Images:
+        """The batch of these RGB pictures; at least one."""
+        pixels = [transform(picture) for picture in pictures]
+        return Images(
+            pixels=torch.cat(pixels),
+            crops=tuple(len(crop) for crop in pixels),
+            grids=tuple(transform.grids(picture.size) for picture in pictures),
+        )
+
+
+@dataclass(frozen=True)
+class Features:
+    """What an encoder saw, images end to end.
+
+    `values` (tokens dim); image i owns `counts[i]` consecutive rows, laid out by `grids[i]`.
+    """
+
+    values: Tensor
+    grids: tuple[Grids, ...]
+
+    @cached_property
+    def counts(self) -> tuple[int, ...]:
+        return tuple(sum(grid.num_features for grid in grids) for grids in self.grids)
+
+    def padded(self) -> tuple[Tensor, Tensor]:
+        """(images tokens dim) and its mask (images tokens), True where a feature is real."""
+        runs = torch.split(self.values, list(self.counts))
+        values = torch.nn.utils.rnn.pad_sequence(list(runs), batch_first=True)
+        counts = torch.tensor(self.counts, device=values.device)
+        mask = torch.arange(values.shape[1], device=values.device)[None] < counts[:, None]
+        return values, mask
+
+
+@dataclass(frozen=True)
+class CrossAttentionStates:
+    """What a cross-attention connector gives an LLM to look at, instead of visual tokens.
+
+    `values` (images tokens dim), `mask` (images tokens) True where a state is real.
+    """
+
+    values: Tensor
+    mask: Tensor

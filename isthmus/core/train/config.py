@@ -1,0 +1,167 @@
+"""A run, typed: what one YAML file says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from isthmus.core.contracts import Config, Objective, Source, Template, Tuner
+from isthmus.core.model.config import ModelConfig
+from isthmus.errors import did_you_mean
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class OptimizerConfig(Config):
+    """AdamW."""
+
+    lr: float = Field(default=1e-3, gt=0)
+    """Learning rate of every part that does not say its own (`train: {llm: {lr: 2e-5}}`)."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay of the two running averages."""
+    eps: float = Field(default=1e-8, gt=0)
+    """Added to the denominator."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled weight decay, on matrices alone (not on biases and norms)."""
+    clip: float | None = Field(default=1.0, gt=0)
+    """Largest norm of the whole gradient; null does not clip."""
+
+
+class ScheduleConfig(Config):
+    """How the learning rate moves over a stage."""
+
+    type: Literal["cosine", "linear", "constant"] = "cosine"
+    """Shape after warm-up; cosine and linear end at `end`."""
+    warmup: float = Field(default=0.03, ge=0)
+    """Steps of linear warm-up: a share of the stage below 1, a count of steps from 1 on."""
+    end: Fraction = 0.0
+    """Last learning rate, as a share of the first."""
+
+
+class BatchConfig(Config):
+    """What one optimizer step sees, over all processes and accumulation."""
+
+    samples: PositiveInt | None = None
+    """Samples in a step, whatever the number of processes."""
+    tokens: PositiveInt | None = None
+    """Tokens in a step at most, visual tokens included; instead of `samples`."""
+    micro_samples: PositiveInt | None = None
+    """Samples in one forward pass at most; the rest of the step accumulates."""
+    micro_tokens: PositiveInt | None = None
+    """Tokens in one forward pass at most."""
+
+    @model_validator(mode="after")
+    def _one_size(self) -> BatchConfig:
+        if (self.samples is None) == (self.tokens is None):
+            raise ValueError("give either `samples` or `tokens`, the size of one step")
+        return self
+
+
+class ValidationConfig(Config):
+    """Loss on data that no stage trains on."""
+
+    data: tuple[Source.Config, ...] = Field(min_length=1)
+    """Where the samples come from."""
+    every: PositiveInt | None = None
+    """Steps between two validations; the stage's end always has one."""
+    grounding: bool = True
+    """Also with photos shuffled among the samples: the loss that the right photo saves."""
+    max_samples: PositiveInt | None = None
+    """Use at most so many samples, the first ones."""
+
+
+class StageConfig(Config):
+    """Who learns, from what, and how long."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    """Name of the stage, for messages and folders."""
+    train: dict[str, Tuner.Config] = Field(min_length=1)
+    """Part -> tuner (`full`, `lora`, ...). Parts not named are frozen."""
+    data: tuple[Source.Config, ...] = Field(min_length=1)
+    """Sources, mixed by their weights."""
+    objective: Objective.Config | None = None
+    """What is learnt; absent, `lm`: the next token of the answers."""
+    template: Template.Config | None = None
+    """How conversations are written out; absent, the run's."""
+    reset: tuple[str, ...] = ()
+    """Parts drawn anew when the stage begins."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes over the data; give this or `steps`."""
+    steps: PositiveInt | None = None
+    """Optimizer steps; give this or `epochs`."""
+    batch: BatchConfig
+    """Size of one optimizer step."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """AdamW's settings."""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """Course of the learning rate."""
+    validation: ValidationConfig | None = None
+    """Loss on held-out data."""
+    save_every: PositiveInt | None = None
+    """Steps between two checkpoints; the stage's end always has one."""
+    max_length: PositiveInt | None = None
+    """Longest sample in tokens, visual ones included; text is cut behind it, images never."""
+    on_bad_image: Literal["fail", "skip"] = "fail"
+    """A picture that cannot be read stops the run, or its sample is skipped and listed."""
+    max_skipped: Fraction = 0.01
+    """Share of the samples whose skipping ends the run all the same."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> StageConfig:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either `epochs` or `steps`")
+        return self
+
+
+class RunConfig(Config):
+    """One run: a model and the stages that train it."""
+
+    model: ModelConfig
+    """The parts."""
+    stages: tuple[StageConfig, ...] = Field(min_length=1)
+    """Stages in order; weights are handed over by themselves."""
+    template: Template.Config | None = None
+    """How conversations are written out, where a stage does not say."""
+    out: Path = Path("runs/run")
+    """Folder of the run: checkpoints, metrics, curves."""
+    seed: int = Field(default=0, ge=0)
+    """Every random draw follows from it."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the forward pass; bf16 keeps frozen weights in bf16 too."""
+    blind: bool = False
+    """Replace every picture by a grey one: the control that shows what words alone give."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that load data beside each training process."""
+    threads: PositiveInt | None = None
+    """CPU threads of each training process; absent, torch's choice."""
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Where metrics go besides `metrics.jsonl`."""
+    keep: PositiveInt = 2
+    """Checkpoints kept of a stage under way; the last of every stage stays."""
+
+    @model_validator(mode="after")
+    def _names(self) -> RunConfig:
+        twice = [n for n, c in Counter(stage.name for stage in self.stages).items() if c > 1]
+        if twice:
+            raise ValueError(f"two stages are called {twice[0]!r}; names tell stages apart")
+        known = [name for name, _ in self.model.parts()]
+        for index, stage in enumerate(self.stages):
+            for key, names in (("train", tuple(stage.train)), ("reset", stage.reset)):
+                for name in names:
+                    if name not in known:
+                        raise UnknownPart(index, key, name, known)
+        return self
+
+
+class UnknownPart(ValueError):
+    """A stage names a part that the model does not have."""
+
+    def __init__(self, stage: int, key: str, name: str, known: list[str]) -> None:
+        self.where = ("stages", stage, key, name)
+        super().__init__(
+            f"no part has this name. Parts: {', '.join(known)}.{did_you_mean(name, known)}"
+        )

@@ -1,0 +1,101 @@
+"""The exception tree: everything isthmus raises on purpose.
+
+    IsthmusError
+    |-- InputError              what you gave is wrong            exit code 2
+    |   |-- ConfigError         the YAML, with every problem at once
+    |   |-- PartError           a part that is unknown, ambiguous or misused
+    |   |-- DataError           a record or a file of the data
+    |   |   `-- ImageError      a picture that cannot be read
+    |   `-- CheckpointError     a folder that is no whole checkpoint
+    `-- WorkError               the work itself failed            exit code 1
+        |-- NonFiniteLoss       a loss or gradient that is NaN or infinite
+        |-- FreezeError         a frozen weight that changed
+        `-- Interrupted         SIGTERM or Ctrl-C, after saving   exit code 143 or 130
+
+A message says where, what was found, what is possible and what to write instead.
+The command line turns the tree into exit codes; nothing else does.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class IsthmusError(Exception):
+    """Root of every error raised on purpose."""
+
+    exit_code = 1
+
+
+class InputError(IsthmusError):
+    """What the user gave is wrong; nothing was started or written."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a configuration: where (`stages[0].train`), and what."""
+
+    where: str
+    message: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = self.where if self.line is None else f"line {self.line}: {self.where}"
+        return f"{place}: {self.message}" if place else self.message
+
+
+class ConfigError(InputError):
+    """Every problem of one configuration, found before any weight is loaded."""
+
+    def __init__(self, problems: Iterable[Problem], source: str = "") -> None:
+        self.problems = tuple(problems)
+        self.source = source
+        count = len(self.problems)
+        head = f"{source or 'config'}: {count} problem{'s' if count != 1 else ''}"
+        super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]))
+
+
+class PartError(InputError):
+    """A part that is unknown, ambiguous, or asked for what it does not offer."""
+
+
+class DataError(InputError):
+    """A record or a file of the data is wrong; the message names it."""
+
+
+class ImageError(DataError):
+    """A picture that is missing, no picture, cut short, or too large."""
+
+
+class CheckpointError(InputError):
+    """A folder that is not a whole, unchanged checkpoint."""
+
+
+class WorkError(IsthmusError):
+    """The work failed although the input was well-formed."""
+
+
+class NonFiniteLoss(WorkError):
+    """A loss or gradient became NaN or infinite; weights are those before the step."""
+
+
+class FreezeError(WorkError):
+    """A weight that a stage froze has changed."""
+
+
+class Interrupted(WorkError):
+    """A signal asked the run to stop; it saved and left."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for the nearest known name, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""
