@@ -32,7 +32,14 @@ from isthmus.core.contracts.objective import (
     TokenCount,
     Tools,
 )
-from isthmus.core.contracts.part import Config, Part, PartConfig, dump_part, runtime_arguments
+from isthmus.core.contracts.part import (
+    Config,
+    DataPath,
+    Part,
+    PartConfig,
+    dump_part,
+    runtime_arguments,
+)
 from isthmus.core.contracts.source import Source
 from isthmus.core.contracts.template import ControlSpan, ImageSpan, Span, Template, TextSpan
 from isthmus.core.contracts.text_encoder import TextEncoder
@@ -58,6 +65,7 @@ __all__ = [
     "ControlSpan",
     "CrossAttentionConnector",
     "CrossAttentionStates",
+    "DataPath",
     "Encoder",
     "Evaluated",
     "EventList",

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
@@ -30,12 +32,25 @@ Resolve = Callable[[str, str], "type[PartConfig]"]
 """(kind, name) -> the Config class of that part; raises PartError."""
 
 
+def _from_folder(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, str | Path):
+        return value
+    return Path((info.context or {}).get("folder", "."), Path(value).expanduser()).absolute()
+
+
+DataPath = Annotated[Path, BeforeValidator(_from_folder)]
+"""A file or folder that a run reads. Relative ones are taken from the YAML file's folder (in
+Python, from the current one) and are absolute from then on, so that the resolved YAML means
+the same wherever it is loaded."""
+
+
 class Config(BaseModel):
     """Base of every configuration: frozen, unknown keys refused, fields documented."""
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
+        allow_inf_nan=False,
         use_attribute_docstrings=True,
         validate_default=True,
         protected_namespaces=(),
