@@ -1,0 +1,42 @@
+"""With what a checkpoint was written: versions of libraries, and the plugins installed."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from isthmus.registry import get_registry
+
+_LIBRARIES = (
+    "isthmus",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "timm",
+    "peft",
+    "accelerate",
+    "safetensors",
+)
+
+
+def isthmus_version() -> str:
+    """The installed version, or `unknown` when isthmus runs from bare files."""
+    return _version("isthmus")
+
+
+def versions() -> dict[str, str]:
+    """Name -> version of what decides the numbers."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in _LIBRARIES}
+
+
+def plugins() -> tuple[str, ...]:
+    """`kind name (distribution version)` of every registered part."""
+    entries = get_registry().entries()
+    return tuple(sorted(f"{e.kind} {e.name} ({e.distribution} {e.version})" for e in entries))
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,134 @@
+"""Writing a checkpoint: everything into a temporary folder, the manifest last, then rename."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from isthmus.core.checkpoint import manifest
+from isthmus.core.checkpoint.folder import find, prune, publish, tidy
+from isthmus.core.checkpoint.manifest import Manifest, PartEntry
+from isthmus.core.checkpoint.provenance import isthmus_version, plugins, versions
+from isthmus.core.checkpoint.state import TrainerState
+from isthmus.core.checkpoint.weights import Tensors, state_of, write_weights
+from isthmus.core.contracts import LLM, PartConfig, Tuner, dump_part
+from isthmus.errors import CheckpointError, WorkError
+
+RUN, MODEL, TRAINER = "run.yaml", "model.yaml", "trainer.json"
+OPTIMIZER, OBJECTIVE, TOKENIZER = "optimizer.safetensors", "objective.safetensors", "tokenizer"
+
+
+class Parts(Protocol):
+    """A model, as far as a checkpoint knows it."""
+
+    def parts(self) -> Mapping[str, Any]:
+        """The named parts that are there."""
+        ...
+
+
+def save(
+    folder: Path,
+    model: Parts,
+    run: str | Mapping[str, Any],
+    *,
+    trainer: TrainerState | None = None,
+    optimizer: Tensors | None = None,
+    objective: Tensors | None = None,
+    unchanged: Mapping[str, str] | None = None,
+    tuners: Mapping[str, Sequence[Tuner.Config]] | None = None,
+    states: Mapping[str, Tensors] | None = None,
+    keep: int | None = None,
+) -> Path:
+    """Write a checkpoint to `folder`, all of it or nothing; an older one there is replaced.
+
+    `run` is the resolved run, as YAML or as its mapping; `optimizer` is what
+    `flatten_optimizer` gives; `unchanged` names parts that nothing has trained, each with the
+    `weights_hash` that it had when it was built: those that came from a hub id or a folder
+    are referenced instead of copied. `tuners` lists what has added weights to a part that are
+    still in it, in order. `states` replaces the parts' own state where a sharded model had to
+    be gathered. `keep` then prunes older checkpoints beside this one (`folder.prune`).
+
+    Raises WorkError when the disk does not take it; what was there before is still there.
+    """
+    try:
+        with publish(folder) as temporary:
+            parts = _write_model(temporary, model, states or {}, unchanged or {}, tuners or {})
+            _write_text(temporary / RUN, run if isinstance(run, str) else _yaml(run))
+            _write_trainer(temporary, trainer, optimizer, objective)
+            listing = Manifest.of(temporary, isthmus_version(), parts)
+            _write_text(temporary / manifest.NAME, listing.to_json())
+        tidy(folder.parent)
+        if keep is not None:
+            prune(folder.parent, keep)
+    except OSError as error:
+        raise WorkError(_not_written(folder, error)) from error
+    return folder
+
+
+def _write_model(
+    folder: Path,
+    model: Parts,
+    states: Mapping[str, Tensors],
+    unchanged: Mapping[str, str],
+    tuners: Mapping[str, Sequence[Tuner.Config]],
+) -> dict[str, PartEntry]:
+    entries: dict[str, PartEntry] = {}
+    configs: dict[str, dict[str, Any]] = {}
+    (folder / "model").mkdir()
+    for name, part in model.parts().items():
+        config: PartConfig = part.config
+        added = tuple(dump_part(tuner) for tuner in tuners.get(name, ()))
+        if name in unchanged and config.pretrained and not added:
+            config = _absolute(config)
+            entries[name] = PartEntry(reference=config.pretrained, sha256=unchanged[name])
+        else:
+            config = part.blueprint()
+            file = f"model/{name}.safetensors"
+            write_weights(folder / file, states.get(name) or state_of(part))
+            entries[name] = PartEntry(file=file, tuners=added)
+        configs[name] = dump_part(config)
+        if isinstance(part, LLM):
+            part.tokenizer.save_pretrained(folder / TOKENIZER)
+    _write_text(folder / MODEL, _yaml(configs))
+    return entries
+
+
+def _write_trainer(
+    folder: Path, trainer: TrainerState | None, optimizer: Tensors | None, objective: Tensors | None
+) -> None:
+    if trainer is not None:
+        trainer = replace(trainer, versions=versions(), plugins=plugins())
+        _write_text(folder / TRAINER, trainer.to_json())
+    for name, tensors in ((OPTIMIZER, optimizer), (OBJECTIVE, objective)):
+        if tensors:
+            write_weights(folder / name, tensors)
+
+
+def _absolute(config: PartConfig) -> PartConfig:
+    """A local folder by its full path, so that the checkpoint loads from anywhere."""
+    source = config.pretrained or ""
+    if not Path(source).is_dir():
+        return config
+    fields = [name for name, value in config if str(value) == source]
+    return config.model_copy(update={name: str(Path(source).resolve()) for name in fields})
+
+
+def _yaml(mapping: Mapping[str, Any]) -> str:
+    text: str = yaml.safe_dump(dict(mapping), sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _not_written(folder: Path, error: OSError) -> str:
+    message = f"{folder}: the checkpoint could not be written: {error}."
+    with suppress(CheckpointError, OSError):
+        message += f" The last whole one is {find(folder.parent, deep=False).folder}."
+    return message
