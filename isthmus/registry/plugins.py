@@ -1,0 +1,173 @@
+"""Finding plugins: the built-in modules, then entry points, each loaded by itself.
+
+One broken plugin is a problem with a name on it, never the end of the program. Nothing is
+imported before the first question, and a plugin registers all of its parts or none.
+
+Switches, for strangers' plugins (built-in parts always load):
+    ISTHMUS_DISABLE_PLUGIN_AUTOLOAD=1   load none
+    ISTHMUS_PLUGINS=a,b                 load only these distributions or entry points
+    ISTHMUS_STRICT_PLUGINS=1            any problem is fatal
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from isthmus.errors import PartError, Problem
+from isthmus.registry.entry_points import (
+    Offer,
+    own_version,
+    select,
+    switched_on,
+    unknown_wishes,
+)
+from isthmus.registry.hookspecs import COMMANDS, PROJECT
+from isthmus.registry.loading import Plugin, load_plugin
+from isthmus.registry.table import Entry, Refused, Table
+
+BUILT_IN = tuple(
+    f"isthmus.plugins.{module}"
+    for module in (
+        "encoders.clip",
+        "encoders.siglip",
+        "encoders.dinov2",
+        "encoders.timm",
+        "connectors.linear",
+        "connectors.mlp",
+        "connectors.identity",
+        "llms.causal",
+        "templates.plain",
+        "templates.vicuna_v1",
+        "templates.llama2",
+        "templates.chatml",
+        "templates.tokenizer",
+        "sources.llava",
+        "sources.messages",
+        "objectives.lm",
+        "tuners.frozen",
+        "tuners.full",
+        "tuners.lora",
+    )
+)
+"""Modules of the built-in parts; they come in through the same door as a stranger's."""
+
+SLOW_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class Registry:
+    """What is installed: plugins, their parts, and what is wrong with those that failed."""
+
+    def __init__(self) -> None:
+        self._table = Table()
+        self._plugins: dict[str, Plugin] = {}
+        self._problems: list[Problem] = []
+        self._notes: list[Problem] = []
+
+    @property
+    def plugins(self) -> tuple[Plugin, ...]:
+        """Plugins that came in, built-ins first."""
+        return tuple(self._plugins.values())
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Why plugins, or parts of them, cannot be used."""
+        return tuple(self._problems)
+
+    @property
+    def notes(self) -> tuple[Problem, ...]:
+        """What works but should be better: slow imports."""
+        return tuple(self._notes)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Every part, by kind and name."""
+        return self._table.entries()
+
+    def names(self, kind: str) -> tuple[str, ...]:
+        """Names of this kind's parts, sorted."""
+        return self._table.names(kind)
+
+    def find(self, kind: str, name: str) -> Entry:
+        """The part of this kind and name, and where it comes from.
+
+        Raises PartError when there is none, or when two distributions offer it.
+        """
+        try:
+            return self._table.find(kind, name)
+        except PartError as error:
+            failed = sorted({problem.where for problem in self._problems})
+            if not failed:
+                raise
+            raise PartError(
+                f"{error} Some plugins have problems (see `isthmus plugins`): {', '.join(failed)}."
+            ) from None
+
+    def resolve(self, kind: str, name: str) -> Any:
+        """The class of this kind and name; raises PartError as `find` does."""
+        return self.find(kind, name).part
+
+    def load(self, module: str, distribution: str, version: str, *, builtin: bool = False) -> None:
+        """Import a plugin and take its parts in: all of them, or none and a problem."""
+        where = f"{distribution} {version} ({module})"
+        if module in self._plugins:
+            first = self._plugins[module]
+            self._problems.append(Problem(where, f"already loaded for {first.origin}"))
+            return
+        try:
+            plugin, entries = load_plugin(module, distribution, version, builtin)
+            self._table.check(entries)
+        except Refused as refusal:
+            self._problems.append(Problem(where, str(refusal)))
+            return
+        self._plugins[module] = plugin
+        if plugin.import_seconds is not None and plugin.import_seconds > SLOW_SECONDS:
+            took = f"importing it took {plugin.import_seconds:.1f} s"
+            self._notes.append(Problem(where, f"{took}; let functions import what is heavy"))
+        for entry in entries:
+            for other in self._table.add(entry):
+                self._problems.append(
+                    Problem(where, f"{entry.kind} {entry.name!r} is also in {other.origin}")
+                )
+
+    def load_offer(self, offer: Offer) -> None:
+        """Load a stranger's plugin, whose entry point must name a module."""
+        if offer.value.replace(".", "_").isidentifier():
+            self.load(offer.value, offer.distribution, offer.version)
+        else:
+            message = f"its value must be a module, `package.module`; found {offer.value!r}"
+            self._problems.append(Problem(offer.origin, message))
+
+    def report(self, problems: Iterable[Problem]) -> None:
+        """Add problems found outside of any plugin."""
+        self._problems.extend(problems)
+
+
+def discover(built_in: Iterable[str] = BUILT_IN) -> Registry:
+    """Load everything that is installed and switched on.
+
+    With ISTHMUS_STRICT_PLUGINS, raises PartError naming every problem.
+    """
+    registry = Registry()
+    for module in built_in:
+        registry.load(module, PROJECT, own_version(), builtin=True)
+    offers, problems = select(PROJECT)
+    registry.report((*problems, *unknown_wishes(PROJECT, COMMANDS)))
+    for offer in offers:
+        registry.load_offer(offer)
+    if registry.problems and switched_on("ISTHMUS_STRICT_PLUGINS"):
+        lines = "\n".join(f"  {problem}" for problem in registry.problems)
+        raise PartError(f"ISTHMUS_STRICT_PLUGINS is set, and plugins have problems:\n{lines}")
+    return registry
+
+
+@cache
+def get_registry() -> Registry:
+    """The registry of this process, made at the first call; problems are logged, once."""
+    registry = discover()
+    for problem in (*registry.problems, *registry.notes):
+        logger.warning("plugin %s", problem)
+    return registry
