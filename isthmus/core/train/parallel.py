@@ -1,0 +1,141 @@
+"""The seam to Accelerate: device, processes, DDP. Nobody else in training knows them.
+
+Accelerate reads how the run was launched (`python`, `torchrun`, `accelerate launch`) and
+gives the device and the process group: NCCL on GPUs, gloo on CPU. Loaders are ours and are
+never prepared: Accelerate's repeat samples to make the processes' batches even. Precision is
+not its business either: its state cannot change between two runs of one Python process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from isthmus.errors import InputError, IsthmusError, WorkError
+
+T = TypeVar("T")
+
+
+class Parallel:
+    """The processes of a run, seen from one of them."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+        from accelerate.utils import DistributedType
+
+        cpu = not torch.accelerator.is_available()
+        ours = not torch.distributed.is_initialized()
+        # Every trained parameter takes part in every synchronised backward pass, by the
+        # engine's doing, so DDP need not look for unused ones.
+        handlers: list[Any] = [
+            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+        ]
+        launched = int(os.environ.get("WORLD_SIZE", "1"))
+        if cpu and launched > 1:
+            handlers.append(InitProcessGroupKwargs(backend="gloo"))
+        self._accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=handlers)
+        if ours and torch.distributed.is_initialized():
+            atexit.register(_leave_group)
+        if threads:
+            torch.set_num_threads(threads)
+        kind = self._accelerator.distributed_type
+        if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+            raise InputError(
+                f"the launcher asks for {kind.value}, which isthmus does not speak yet; launch "
+                "with torchrun, or with `accelerate launch --multi_gpu`"
+            )
+        if self.world != launched:
+            raise InputError(
+                f"{launched} processes were launched, but Accelerate joined {self.world}: "
+                f"{self.device.type} does not run with several; launch one process"
+            )
+
+    @property
+    def device(self) -> torch.device:
+        return self._accelerator.device
+
+    @property
+    def rank(self) -> int:
+        return int(self._accelerator.process_index)
+
+    @property
+    def world(self) -> int:
+        return int(self._accelerator.num_processes)
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def prepare(self, root: nn.Module) -> nn.Module:
+        """The root module on its device, its gradients shared between the processes."""
+        return self._accelerator.prepare_model(root)
+
+    def release(self) -> None:
+        """Let go of what `prepare` keeps alive."""
+        self._accelerator.free_memory()
+
+    def no_sync(self, prepared: nn.Module) -> AbstractContextManager[None]:
+        """Backward passes in this block keep their gradients to themselves."""
+        return self._accelerator.no_sync(prepared)
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Each value, summed over the processes."""
+        if self.world == 1:
+            return [float(value) for value in values]
+        exact = torch.tensor(values, dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(exact)
+        return exact.tolist()
+
+    def gather(self, value: T) -> list[T]:
+        """What every process brought, by rank."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        """Go on when every process is here."""
+        self._accelerator.wait_for_everyone()
+
+    def start_trackers(
+        self, names: Sequence[str], out: Path, config: Mapping[str, Any]
+    ) -> list[Any]:
+        """Accelerate's trackers of these names, begun; for the main process to call."""
+        from accelerate import Accelerator
+
+        cpu = self.device.type == "cpu"
+        keeper = Accelerator(
+            cpu=cpu, mixed_precision="no", log_with=list(names), project_dir=str(out)
+        )
+        keeper.init_trackers(out.name, config=dict(config))
+        return keeper.trackers
+
+    def on_main(self, work: Callable[[], T]) -> T:
+        """Do it on the main process alone; all get what it returned, or an error like its."""
+        outcome: list[Any] = [None, None]
+        error: IsthmusError | None = None
+        if self.is_main:
+            try:
+                outcome[0] = work()
+            except IsthmusError as raised:
+                error = raised
+                outcome[1] = (isinstance(raised, InputError), str(raised))
+        if self.world > 1:
+            torch.distributed.broadcast_object_list(outcome, src=0)
+        if outcome[1] is not None:
+            is_input, message = outcome[1]
+            raise error or (InputError(message) if is_input else WorkError(message))
+        return outcome[0]
+
+
+def _leave_group() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

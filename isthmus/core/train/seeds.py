@@ -1,0 +1,25 @@
+"""Where randomness comes from: every draw of a run is seeded from where it happens.
+
+Restoring generator states is not enough for an exact resume (a new data loader draws from
+the global generator), so no state is ever saved: a micro-batch seeds the generators from
+(run seed, stage, step, micro-batch, rank), and draws the same numbers whenever it runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+
+import torch
+
+
+def derive(seed: int, *path: int | str) -> int:
+    """A seed below 2**63 for one place of a run: equal for equal arguments, on any machine."""
+    words = "/".join(str(word) for word in (seed, *path))
+    return int.from_bytes(hashlib.blake2b(words.encode(), digest_size=8).digest()) >> 1
+
+
+def seed_draws(seed: int) -> None:
+    """Seed Python's and torch's generators, on every device."""
+    random.seed(seed)
+    torch.manual_seed(seed)

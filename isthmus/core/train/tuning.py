@@ -1,0 +1,111 @@
+"""Who learns in a stage, and how: tuners applied to parts, and the table that says so.
+
+All parts arrive frozen; a tuner unfreezes what it trains. What it says it trains and what
+then requires a gradient must be the same, or the table would lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from isthmus.core.contracts import ParameterGroup, PartConfig, PartRow, Tuner
+from isthmus.core.train.config import OptimizerConfig
+from isthmus.errors import PartError
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """One part, its tuner, and the parameters that learn."""
+
+    part: str
+    module: nn.Module
+    tuner: Tuner
+    groups: tuple[ParameterGroup, ...]
+
+
+def apply_tuners(parts: Mapping[str, nn.Module], tuners: Mapping[str, Tuner.Config]) -> list[Tuned]:
+    """Freeze every part, then let the tuners take theirs."""
+    for module in parts.values():
+        module.requires_grad_(False)
+    tuned = []
+    for name, config in tuners.items():
+        tuner: Tuner = config.build()
+        tuner.apply(parts[name])
+        tuned.append(Tuned(name, parts[name], tuner, tuple(tuner.groups(parts[name]))))
+        _check_groups(tuned[-1])
+    return tuned
+
+
+def _check_groups(tuned: Tuned) -> None:
+    listed = {id(p) for group in tuned.groups for p in group.parameters.values()}
+    learning = {n: p for n, p in tuned.module.named_parameters() if p.requires_grad}
+    unlisted = [name for name, p in learning.items() if id(p) not in listed]
+    if unlisted or len(listed) != len(learning):
+        raise PartError(
+            f"tuner {tuned.tuner.name!r} of {tuned.part!r} gives the optimizer {len(listed)} "
+            f"parameters, but {len(learning)} require a gradient"
+            + (f", among them {unlisted[0]!r}" if unlisted else "")
+            + "; its `apply` and `groups` must agree"
+        )
+
+
+def set_modes(parts: Mapping[str, nn.Module], tuned: list[Tuned]) -> None:
+    """Parts that learn in train mode, the others in eval mode (no dropout, fixed statistics)."""
+    learning = {item.part for item in tuned if item.groups}
+    for name, module in parts.items():
+        module.train(name in learning)
+
+
+def set_precision(parts: Mapping[str, nn.Module], bf16: bool, trained: set[str]) -> None:
+    """What learns is kept in fp32; in bf16 runs, what is frozen in bf16.
+
+    A part that an earlier stage trained (`trained`) is not rounded when it freezes: its
+    weights exist nowhere else. Buffers stay as they are (rotary frequencies need fp32).
+    """
+    for name, module in parts.items():
+        for parameter in module.parameters():
+            if not parameter.is_floating_point():
+                continue
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+            elif bf16 and name not in trained:
+                parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def table(
+    parts: Mapping[str, nn.Module],
+    configs: Mapping[str, PartConfig],
+    tuned: list[Tuned],
+    objective: nn.Module,
+    optimizer: OptimizerConfig,
+) -> list[PartRow]:
+    """One row a part: what it is, how it learns, how much of it, and how fast."""
+    by_part = {item.part: item for item in tuned}
+    rows = []
+    for name, module in parts.items():
+        item = by_part.get(name)
+        rates = [group.lr or optimizer.lr for group in item.groups] if item else []
+        config = configs[name]
+        what = config.owner.name + (f" {config.pretrained}" if config.pretrained else "")
+        rows.append(
+            PartRow(
+                part=name,
+                what=what,
+                tuner=item.tuner.name if item else "frozen",
+                parameters=_count(module),
+                trainable=_count(module, learning=True),
+                lr=max(rates, default=None),
+            )
+        )
+    if own := _count(objective):
+        name = getattr(objective, "name", "")
+        rows.append(PartRow("objective", name, "full", own, own, optimizer.lr))
+    return rows
+
+
+def _count(module: nn.Module, learning: bool = False) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not learning)
