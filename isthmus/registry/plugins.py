@@ -152,8 +152,9 @@ def discover(built_in: Iterable[str] = BUILT_IN) -> Registry:
     With ISTHMUS_STRICT_PLUGINS, raises PartError naming every problem.
     """
     registry = Registry()
+    version = own_version()
     for module in built_in:
-        registry.load(module, PROJECT, own_version(), builtin=True)
+        registry.load(module, PROJECT, version, builtin=True)
     offers, problems = select(PROJECT)
     registry.report((*problems, *unknown_wishes(PROJECT, COMMANDS)))
     for offer in offers:

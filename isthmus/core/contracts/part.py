@@ -67,6 +67,13 @@ class PartConfig(Config):
         """Hub id or folder that the weights come from; None when they are drawn."""
         return None
 
+    @classmethod
+    def open_kind(cls) -> str | None:
+        """Kind whose every part may stand in a field of this type: that of a contract's own
+        Config. None for the Config of one finished part."""
+        owner: type[Part] | None = cls.__dict__.get("owner")
+        return None if owner is None or owner.name else owner.kind or None
+
     def build(self, **runtime: Any) -> Any:
         """The part itself. Sizes, tokenizer and device are arguments here, never fields."""
         build: Any = self.owner
@@ -76,12 +83,11 @@ class PartConfig(Config):
     def __get_pydantic_core_schema__(
         cls, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        owner: type[Part] | None = cls.__dict__.get("owner")
-        if owner is None or owner.name or not getattr(owner, "kind", ""):
+        kind = cls.open_kind()
+        if kind is None:
             return handler(source)
-        # A contract's own Config: any registered part of its kind.
         return core_schema.with_info_plain_validator_function(
-            lambda value, info: _resolve(owner.kind, value, info),
+            lambda value, info: _resolve(kind, value, info),
             serialization=core_schema.plain_serializer_function_ser_schema(dump_part),
         )
 
@@ -89,10 +95,8 @@ class PartConfig(Config):
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        owner: type[Part] | None = cls.__dict__.get("owner")
-        if owner is None or owner.name or not getattr(owner, "kind", ""):
-            return handler(schema)
-        return {"x-part": owner.kind}
+        kind = cls.open_kind()
+        return handler(schema) if kind is None else {"x-part": kind}
 
 
 class Part:
