@@ -63,13 +63,13 @@ class Checkpoint:
         model = self._build(only)
         for name, part in model.parts().items():
             entry = self.manifest.parts[name]
-            if entry.file is None:
+            if entry.reference:
                 self._compare(name, part, entry)
                 continue
             for tuner in self.tuners.get(name, ()):
                 tuner.build().apply(part)
-            path = self.folder / entry.file
-            load_weights(part, read_weights(path), str(path))
+            tensors = self._tensors(entry.file) if entry.file else {}
+            load_weights(part, tensors, str(self.folder / (entry.file or MODEL)))
         return model.requires_grad_(False).eval()
 
     def optimizer(self) -> dict[str, Tensor]:
@@ -81,7 +81,9 @@ class Checkpoint:
         return self._tensors(OBJECTIVE)
 
     def _tensors(self, name: str) -> dict[str, Tensor]:
-        return read_weights(self.folder / name) if name in self.manifest.files else {}
+        if name not in self.manifest.files:
+            return {}
+        return read_weights(self.folder / name, self.manifest.tied.get(name, {}))
 
     def _build(self, only: Collection[str] | None) -> VisionLanguageModel:
         try:

@@ -31,8 +31,8 @@ class PartEntry:
     """Where a part's weights are.
 
     Copied into `file`; or, when `reference` names the hub id or folder that they came from,
-    still there, with `sha256` over them (`weights_hash`). `tuners` have added weights that
-    are to be added again before loading.
+    still there, with `sha256` over them (`weights_hash`). Neither, when it has no weights.
+    `tuners` have added weights that are to be added again before loading.
     """
 
     file: str | None = None
@@ -43,11 +43,15 @@ class PartEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a checkpoint consists of."""
+    """What a checkpoint consists of.
+
+    `tied` has, for a file of weights, alias -> name of tensors that are one.
+    """
 
     isthmus: str
     files: dict[str, FileEntry]
     parts: dict[str, PartEntry]
+    tied: dict[str, dict[str, str]]
     schema: int = SCHEMA
 
     def to_json(self) -> str:
@@ -56,14 +60,16 @@ class Manifest:
         return _canonical({**body, "sha256": _digest(body)})
 
     @staticmethod
-    def of(folder: Path, version: str, parts: dict[str, PartEntry]) -> Manifest:
+    def of(
+        folder: Path, version: str, parts: dict[str, PartEntry], tied: dict[str, dict[str, str]]
+    ) -> Manifest:
         """Read every file that is there, and write down what it is."""
         files = {
             path.relative_to(folder).as_posix(): entry_of(path)
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         }
-        return Manifest(isthmus=version, files=files, parts=parts)
+        return Manifest(isthmus=version, files=files, parts=parts, tied=tied)
 
     @staticmethod
     def read(folder: Path) -> Manifest:
@@ -92,6 +98,7 @@ class Manifest:
                 name: PartEntry(**{**entry, "tuners": tuple(entry["tuners"])})
                 for name, entry in body["parts"].items()
             },
+            tied=body["tied"],
         )
 
 

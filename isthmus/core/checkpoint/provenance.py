@@ -29,10 +29,9 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: _version(name) for name in _LIBRARIES}
 
 
-def plugins() -> tuple[str, ...]:
-    """`kind name (distribution version)` of every registered part."""
-    entries = get_registry().entries()
-    return tuple(sorted(f"{e.kind} {e.name} ({e.distribution} {e.version})" for e in entries))
+def plugins() -> dict[str, str]:
+    """Distribution -> version of all that registered a part."""
+    return {entry.distribution: entry.version for entry in get_registry().entries()}
 
 
 def _version(distribution: str) -> str:

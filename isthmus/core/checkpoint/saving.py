@@ -57,56 +57,75 @@ def save(
     """
     try:
         with publish(folder) as temporary:
-            parts = _write_model(temporary, model, states or {}, unchanged or {}, tuners or {})
-            _write_text(temporary / RUN, run if isinstance(run, str) else _yaml(run))
-            _write_trainer(temporary, trainer, optimizer, objective)
-            listing = Manifest.of(temporary, isthmus_version(), parts)
-            _write_text(temporary / manifest.NAME, listing.to_json())
+            writing = _Writing(temporary)
+            writing.model(model, states or {}, unchanged or {}, tuners or {})
+            writing.text(RUN, run if isinstance(run, str) else _yaml(run))
+            if trainer is not None:
+                trainer = replace(trainer, versions=versions(), plugins=plugins())
+                writing.text(TRAINER, trainer.to_json())
+            writing.weights(OPTIMIZER, optimizer)
+            writing.weights(OBJECTIVE, objective)
+            writing.finish()
+    except OSError as error:
+        raise WorkError(_not_written(folder, error)) from error
+    try:
         tidy(folder.parent)
         if keep is not None:
             prune(folder.parent, keep)
     except OSError as error:
-        raise WorkError(_not_written(folder, error)) from error
+        raise WorkError(
+            f"{folder}: the checkpoint is whole, but older ones could not be removed: {error}"
+        ) from error
     return folder
 
 
-def _write_model(
-    folder: Path,
-    model: Parts,
-    states: Mapping[str, Tensors],
-    unchanged: Mapping[str, str],
-    tuners: Mapping[str, Sequence[Tuner.Config]],
-) -> dict[str, PartEntry]:
-    entries: dict[str, PartEntry] = {}
-    configs: dict[str, dict[str, Any]] = {}
-    (folder / "model").mkdir()
-    for name, part in model.parts().items():
-        config: PartConfig = part.config
-        added = tuple(dump_part(tuner) for tuner in tuners.get(name, ()))
-        if name in unchanged and config.pretrained and not added:
-            config = _absolute(config)
-            entries[name] = PartEntry(reference=config.pretrained, sha256=unchanged[name])
-        else:
-            config = part.blueprint()
-            file = f"model/{name}.safetensors"
-            write_weights(folder / file, states.get(name) or state_of(part))
-            entries[name] = PartEntry(file=file, tuners=added)
-        configs[name] = dump_part(config)
-        if isinstance(part, LLM):
-            part.tokenizer.save_pretrained(folder / TOKENIZER)
-    _write_text(folder / MODEL, _yaml(configs))
-    return entries
+class _Writing:
+    """A checkpoint as it grows in its temporary folder."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.parts: dict[str, PartEntry] = {}
+        self.tied: dict[str, dict[str, str]] = {}
 
-def _write_trainer(
-    folder: Path, trainer: TrainerState | None, optimizer: Tensors | None, objective: Tensors | None
-) -> None:
-    if trainer is not None:
-        trainer = replace(trainer, versions=versions(), plugins=plugins())
-        _write_text(folder / TRAINER, trainer.to_json())
-    for name, tensors in ((OPTIMIZER, optimizer), (OBJECTIVE, objective)):
-        if tensors:
-            write_weights(folder / name, tensors)
+    def model(
+        self,
+        model: Parts,
+        states: Mapping[str, Tensors],
+        unchanged: Mapping[str, str],
+        tuners: Mapping[str, Sequence[Tuner.Config]],
+    ) -> None:
+        configs: dict[str, dict[str, Any]] = {}
+        (self.folder / "model").mkdir()
+        for name, part in model.parts().items():
+            config: PartConfig = part.config
+            added = tuple(dump_part(tuner) for tuner in tuners.get(name, ()))
+            if name in unchanged and config.pretrained and not added:
+                config = _absolute(config)
+                entry = PartEntry(reference=config.pretrained, sha256=unchanged[name])
+            else:
+                config = part.blueprint()
+                file = self.weights(f"model/{name}.safetensors", states.get(name) or state_of(part))
+                entry = PartEntry(file=file, tuners=added)
+            self.parts[name] = entry
+            configs[name] = dump_part(config)
+            if isinstance(part, LLM):
+                part.tokenizer.save_pretrained(self.folder / TOKENIZER)
+        self.text(MODEL, _yaml(configs))
+
+    def weights(self, name: str, tensors: Tensors | None) -> str | None:
+        """Nothing, and no file, when there are no tensors (the identity connector)."""
+        if not tensors:
+            return None
+        if tied := write_weights(self.folder / name, tensors):
+            self.tied[name] = tied
+        return name
+
+    def text(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text, encoding="utf-8", newline="\n")
+
+    def finish(self) -> None:
+        listing = Manifest.of(self.folder, isthmus_version(), self.parts, self.tied)
+        self.text(manifest.NAME, listing.to_json())
 
 
 def _absolute(config: PartConfig) -> PartConfig:
@@ -121,10 +140,6 @@ def _absolute(config: PartConfig) -> PartConfig:
 def _yaml(mapping: Mapping[str, Any]) -> str:
     text: str = yaml.safe_dump(dict(mapping), sort_keys=False, allow_unicode=True, width=100)
     return text
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _not_written(folder: Path, error: OSError) -> str:

@@ -29,7 +29,7 @@ class TrainerState:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
-    plugins: tuple[str, ...] = ()
+    plugins: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Text that `from_json` reads back; NaN is refused, since it is not JSON."""
@@ -41,7 +41,6 @@ class TrainerState:
         try:
             values = json.loads(text)
             known = {each.name for each in fields(TrainerState)}
-            values = {key: value for key, value in values.items() if key in known}
-            return TrainerState(**{**values, "plugins": tuple(values.get("plugins", ()))})
+            return TrainerState(**{key: values[key] for key in known & values.keys()})
         except (ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{where}: not the state of a run ({error})") from error

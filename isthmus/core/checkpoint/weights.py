@@ -1,13 +1,12 @@
 """The weights of one part, on disk and as a hash.
 
 safetensors refuses tensors that share storage, so of names that mean one tensor (tied
-embeddings) the first is written and the others are listed in the file's metadata.
+embeddings) the first is written, and the manifest lists the others.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from torch import Tensor, nn
 from isthmus.errors import CheckpointError, PartError
 
 Tensors = Mapping[str, Tensor]
-_TIED = "isthmus.tied"
 
 
 def state_of(part: nn.Module) -> dict[str, Tensor]:
@@ -51,8 +49,12 @@ def weights_hash(part: nn.Module | Tensors) -> str:
     return digest.hexdigest()
 
 
-def write_weights(path: Path, tensors: Tensors) -> None:
-    """Write one safetensors file. Raises OSError when the disk does not take it."""
+def write_weights(path: Path, tensors: Tensors) -> dict[str, str]:
+    """Write one safetensors file; returns alias -> name of the tied, which the manifest keeps.
+
+    The file's own metadata has one entry alone: the library writes several in random order,
+    and equal weights would be files of unequal bytes. Raises OSError when the disk is full.
+    """
     tied = _tied(tensors)
     own = {
         name: tensor.detach().contiguous() for name, tensor in tensors.items() if name not in tied
@@ -60,20 +62,19 @@ def write_weights(path: Path, tensors: Tensors) -> None:
     if _share_storage(own):
         own = {name: tensor.clone() for name, tensor in own.items()}
     try:
-        save_file(own, path, metadata={"format": "pt", _TIED: json.dumps(tied, sort_keys=True)})
+        save_file(own, path, metadata={"format": "pt"})
     except SafetensorError as error:
-        # The library wraps the system's refusal, number and all.
         raise OSError(f"{path.name}: {error}") from error
+    return tied
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, tied: Mapping[str, str]) -> dict[str, Tensor]:
     """Name -> tensor, tied names included."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            tied = json.loads((file.metadata() or {}).get(_TIED, "{}"))
         return tensors | {alias: tensors[name] for alias, name in tied.items()}
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, KeyError) as error:
         raise CheckpointError(f"{path}: not a safetensors file of isthmus ({error})") from error
 
 
