@@ -5,7 +5,8 @@
     |   |-- ConfigError         the YAML, with every problem at once
     |   |-- PartError           a part that is unknown, ambiguous or misused
     |   |-- DataError           a record or a file of the data
-    |   |   `-- ImageError      a picture that cannot be read
+    |   |   |-- ImageError      a picture that cannot be read
+    |   |   `-- Unsupervised    a sample in which nothing is to be learnt
     |   `-- CheckpointError     a folder that is no whole checkpoint
     `-- WorkError               the work itself failed            exit code 1
         |-- NonFiniteLoss       a loss or gradient that is NaN or infinite
@@ -44,8 +45,8 @@ class Problem:
     line: int | None = None
 
     def __str__(self) -> str:
-        place = self.where if self.line is None else f"line {self.line}: {self.where}"
-        return f"{place}: {self.message}" if place else self.message
+        line = "" if self.line is None else f"line {self.line}"
+        return ": ".join(piece for piece in (line, self.where, self.message) if piece)
 
 
 class ConfigError(InputError):
@@ -69,6 +70,10 @@ class DataError(InputError):
 
 class ImageError(DataError):
     """A picture that is missing, no picture, cut short, or too large."""
+
+
+class Unsupervised(DataError):
+    """A sample in which nothing is to be learnt: no answer, or cut off before it."""
 
 
 class CheckpointError(InputError):

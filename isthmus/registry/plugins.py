@@ -99,12 +99,9 @@ class Registry:
         try:
             return self._table.find(kind, name)
         except PartError as error:
-            failed = sorted({problem.where for problem in self._problems})
-            if not failed:
+            if not self._problems:
                 raise
-            raise PartError(
-                f"{error} Some plugins have problems (see `isthmus plugins`): {', '.join(failed)}."
-            ) from None
+            raise PartError(f"{error} Some plugins have problems; see `isthmus plugins`.") from None
 
     def resolve(self, kind: str, name: str) -> Any:
         """The class of this kind and name; raises PartError as `find` does."""

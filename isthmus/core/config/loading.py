@@ -1,0 +1,128 @@
+"""YAML -> typed configuration, with every problem at once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from isthmus.core.config.document import Document, read, secrets
+from isthmus.core.config.fields import at, resolve
+from isthmus.core.config.messages import Wrong, explain, mistaken
+from isthmus.core.config.overrides import override
+from isthmus.core.config.reader import Place, dotted
+from isthmus.core.contracts import Config, Part, PartConfig, runtime_arguments
+from isthmus.errors import ConfigError, PartError, Problem, did_you_mean
+from isthmus.registry import get_registry
+
+C = TypeVar("C", bound=Config)
+
+
+def load(cls: type[C], source: Path | str | Mapping[str, Any], overrides: Sequence[str] = ()) -> C:
+    """The configuration in a YAML file, or in a mapping of plain values.
+
+    `overrides` are those of `--set`. Relative data paths are read from the file's folder, or
+    from the current one for a mapping. Raises ConfigError with every problem.
+    """
+    if isinstance(source, Mapping):
+        document = Document(dict(source))
+    else:
+        document = read(Path(source))
+    return typed(cls, override(document, overrides, cls))
+
+
+def validate_part(kind: str, values: Mapping[str, Any]) -> PartConfig:
+    """The Config of a part as YAML writes it: `type`, and its fields.
+
+    Raises PartError for an unknown part, ConfigError for wrong fields.
+    """
+    fields = dict(values)
+    name = fields.pop("type", "")
+    cls: type[PartConfig] = get_registry().resolve(kind, name).Config
+    return typed(cls, Document(fields, source=f"{kind} {name}"))
+
+
+def create(kind: str, name: str, **arguments: Any) -> Any:
+    """A part: its Config fields and its build arguments in one call.
+
+        isthmus.create("connector", "mlp", depth=2, dim_in=1024, dim_out=4096)
+
+    Raises PartError for an unknown part or argument, ConfigError for a wrong value.
+    """
+    part: type[Part] = get_registry().resolve(kind, name)
+    fields, runtime = tuple(part.Config.model_fields), runtime_arguments(part)
+    for given in arguments:
+        if given not in fields and given not in runtime:
+            raise PartError(
+                f"{kind} {name!r} has no argument {given!r}. Config fields: "
+                f"{', '.join(fields) or 'none'}. Build arguments: {', '.join(runtime) or 'none'}."
+                f"{did_you_mean(given, (*fields, *runtime))}"
+            )
+    parameters = inspect.signature(part.__init__).parameters
+    required = [n for n in runtime if parameters[n].default is inspect.Parameter.empty]
+    if missing := [name for name in required if name not in arguments]:
+        raise PartError(f"{kind} {name!r} also needs the build arguments {', '.join(missing)}")
+    settings = {key: value for key, value in arguments.items() if key in fields}
+    config = typed(part.Config, Document(settings, source=f"{kind} {name}"))
+    return config.build(**{key: arguments[key] for key in runtime if key in arguments})
+
+
+def typed(cls: type[C], document: Document) -> C:
+    """The document as `cls`, or ConfigError with every problem, in the order of lines."""
+    context = {"resolve": resolve, "folder": document.folder or Path()}
+    config, wrongs = _validate(cls, document.values, context)
+    says = {wrong.place: wrong.message() for wrong in wrongs}
+    for place in secrets(document.values):
+        says[place] = f"a secret does not belong in a YAML; name the variable: `{place[-1]}_env`"
+    if config is not None and not says:
+        return config
+    problems = [Problem(dotted(place), why, document.line(place)) for place, why in says.items()]
+    raise ConfigError(sorted(problems, key=lambda problem: problem.line or 0), document.source)
+
+
+def _validate(
+    cls: type[C], values: Mapping[str, Any], context: dict[str, Any]
+) -> tuple[C | None, list[Wrong]]:
+    """The typed configuration, if there is one, and what is wrong.
+
+    What spans several fields is checked only once each of them is right. So a wrong setting is
+    taken out and the rest read again, lest a second problem stay hidden behind the first.
+    """
+    found = {wrong.place: wrong for wrong in mistaken(cls, values)}
+    removed: list[Place] = []
+    while True:
+        try:
+            return cls.model_validate(values, context=context), list(found.values())
+        except ValidationError as error:
+            new = explain(error, cls, values)
+        for wrong in new:
+            # What held a removed setting may be wrong only for want of it.
+            if not any(place[: len(wrong.place)] == wrong.place for place in removed):
+                found.setdefault(wrong.place, wrong)
+        away = [wrong.place for wrong in new if _removable(wrong, values)]
+        if not away:
+            return None, list(found.values())
+        for place in away:
+            values = _without(values, place)
+        removed += away
+
+
+def _removable(wrong: Wrong, values: Mapping[str, Any]) -> bool:
+    """Whether the rest can be read without it: one value of a mapping that is no part."""
+    if not wrong.place or wrong.about_part or isinstance(wrong.place[-1], int):
+        return False
+    around = at(values, wrong.place[:-1])
+    if not isinstance(around, Mapping) or wrong.place[-1] not in around:
+        return False
+    return not isinstance(around[wrong.place[-1]], Mapping)
+
+
+def _without(values: Any, place: Place) -> Any:
+    key, rest = place[0], place[1:]
+    if isinstance(values, Mapping):
+        kept = {k: v for k, v in values.items() if rest or k != key}
+        return {**kept, key: _without(values[key], rest)} if rest else kept
+    return [_without(v, rest) if i == key else v for i, v in enumerate(values)]
