@@ -1,0 +1,67 @@
+"""`isthmus config`: check a YAML file before anything is loaded, or print its JSON Schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from isthmus.cli.console import console, table
+
+if TYPE_CHECKING:
+    from isthmus.core.train.config import RunConfig, StageConfig
+
+app = typer.Typer(no_args_is_help=True, help="Check a YAML file, or print its JSON Schema.")
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="The YAML file.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PLACE=VALUE", help="Change a setting; repeatable."),
+    ] = None,
+) -> None:
+    """Name every problem of a YAML file, or sum up the run that it describes."""
+    from isthmus.core.config import load
+    from isthmus.core.train.config import RunConfig
+
+    run = load(RunConfig, file, overrides or ())
+    out = console()
+    out.print(f"{file}: no problems\n", markup=False)
+    out.print(table(("part", "type", "weights"), _parts(run)))
+    out.print()
+    columns = ("stage", "trains", "data", "template", "objective", "batch", "length")
+    out.print(table(columns, (_stage(run, stage) for stage in run.stages)))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a run's YAML, with every installed part in it."""
+    from isthmus.core.config import schema
+    from isthmus.core.train.config import RunConfig
+
+    typer.echo(json.dumps(schema(RunConfig), indent=2))
+
+
+def _parts(run: RunConfig) -> list[tuple[str, str, str]]:
+    return [
+        (name, config.owner.name, config.pretrained or "drawn anew")
+        for name, config in run.model.parts()
+    ]
+
+
+def _stage(run: RunConfig, stage: StageConfig) -> tuple[str, ...]:
+    template = stage.template or run.template
+    batch = stage.batch
+    return (
+        stage.name,
+        ", ".join(f"{part}: {tuner.owner.name}" for part, tuner in stage.train.items()),
+        ", ".join(source.owner.name for source in stage.data),
+        template.owner.name if template else "none",
+        stage.objective.owner.name if stage.objective else "lm",
+        f"{batch.samples} samples" if batch.samples else f"{batch.tokens} tokens",
+        f"{stage.steps} steps" if stage.steps else f"{stage.epochs:g} epochs",
+    )
