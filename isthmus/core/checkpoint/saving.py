@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
 from isthmus.core.checkpoint import manifest
 from isthmus.core.checkpoint.folder import find, prune, publish, tidy
 from isthmus.core.checkpoint.manifest import Manifest, PartEntry
 from isthmus.core.checkpoint.provenance import isthmus_version, plugins, versions
 from isthmus.core.checkpoint.state import TrainerState
 from isthmus.core.checkpoint.weights import Tensors, state_of, write_weights
+from isthmus.core.config import to_yaml
 from isthmus.core.contracts import LLM, PartConfig, Tuner, dump_part
 from isthmus.errors import CheckpointError, WorkError
 
@@ -59,7 +58,7 @@ def save(
         with publish(folder) as temporary:
             writing = _Writing(temporary)
             writing.model(model, states or {}, unchanged or {}, tuners or {})
-            writing.text(RUN, run if isinstance(run, str) else _yaml(run))
+            writing.text(RUN, run if isinstance(run, str) else to_yaml(run))
             if trainer is not None:
                 trainer = replace(trainer, versions=versions(), plugins=plugins())
                 writing.text(TRAINER, trainer.to_json())
@@ -110,7 +109,7 @@ class _Writing:
             configs[name] = dump_part(config)
             if isinstance(part, LLM):
                 part.tokenizer.save_pretrained(self.folder / TOKENIZER)
-        self.text(MODEL, _yaml(configs))
+        self.text(MODEL, to_yaml(configs))
 
     def weights(self, name: str, tensors: Tensors | None) -> str | None:
         """Nothing, and no file, when there are no tensors (the identity connector)."""
@@ -135,11 +134,6 @@ def _absolute(config: PartConfig) -> PartConfig:
         return config
     fields = [name for name, value in config if str(value) == source]
     return config.model_copy(update={name: str(Path(source).resolve()) for name in fields})
-
-
-def _yaml(mapping: Mapping[str, Any]) -> str:
-    text: str = yaml.safe_dump(dict(mapping), sort_keys=False, allow_unicode=True, width=100)
-    return text
 
 
 def _not_written(folder: Path, error: OSError) -> str:
