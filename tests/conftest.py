@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.site_folder import site  # noqa: F401 (a fixture)
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
