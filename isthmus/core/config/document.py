@@ -13,7 +13,9 @@ from isthmus.errors import ConfigError, Problem
 
 MAX_BYTES = 1_000_000
 
-SECRET = re.compile(r"(?i)(api|access|private)_?key|password|passwd|secret|(auth|access|hf)_token")
+SECRET = re.compile(
+    r"(?i)(.+_)?((api|access|private)_?key|password|passwd|secret|(auth|access|hf)_token)"
+)
 
 
 @dataclass(frozen=True)

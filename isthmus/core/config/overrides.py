@@ -103,9 +103,10 @@ def _fit(values: Any, place: Place, given: Sequence[Place], cls: type[Config]) -
     part = place[:-1]
     if place[-1] != "type" or kind_at(cls, values, part) is None:
         return values
-    known = {name for config in configs_at(cls, values, part) for name in config.model_fields}
-    if not known:
-        return values
+    configs = configs_at(cls, values, part)
+    if not configs:
+        return values  # nobody knows that type; validation will say so
+    known = {name for config in configs for name in config.model_fields}
     kept = dict(at(values, part))
     for name in [name for name in kept if name != "type" and name not in known]:
         if not any(place[: len(part) + 1] == (*part, name) for place in given):

@@ -99,9 +99,9 @@ class Reader:
             )
         self.lines[place] = line or _line(node)
         value: Any
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
             value = self._mapping(node, place)
-        elif isinstance(node, yaml.SequenceNode):
+        elif isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
             value = [self._value(item, (*place, i)) for i, item in enumerate(node.value)]
         else:
             value = self._scalar(node, place)
