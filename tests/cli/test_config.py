@@ -1,0 +1,109 @@
+"""`isthmus config`: a YAML file is checked before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from typer.testing import CliRunner, Result
+
+from isthmus.cli import app
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+RUN = """
+model:
+  encoder: {type: clip, model: openai/clip-vit-large-patch14-336}
+  connector: {type: mlp}
+  llm: {type: causal, model: lmsys/vicuna-7b-v1.5}
+template: vicuna_v1
+stages:
+  - name: align
+    train: {connector: full}
+    data: [{type: llava, file: a.json, images: photos}]
+    batch: {samples: 256}
+    epochs: 1
+"""
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["config", *map(str, arguments)])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(RUN)
+    return path
+
+
+def test_good_file_is_summed_up(file: Path) -> None:
+    result = run("check", file)
+    assert result.exit_code == 0, result.stderr
+    assert f"{file}: no problems" in result.stdout
+    assert "connector: full" in result.stdout
+    assert "256 samples" in result.stdout
+    assert "lmsys/vicuna-7b-v1.5" in result.stdout
+
+
+def test_every_problem_is_printed_with_its_line_and_nothing_is_written(
+    file: Path, tmp_path: Path
+) -> None:
+    file.write_text(
+        RUN.replace("{connector: full}", "{conector: full}")
+        .replace("epochs: 1", "epochs: many")
+        .replace("template:", "tmplate:")
+    )
+    result = run("check", file)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    shown = [line.split(":")[:2] for line in result.stderr.splitlines()[1:]]
+    assert shown == [
+        ["  line 6", " tmplate"],
+        ["  line 9", " stages[0].train.conector"],
+        ["  line 12", " stages[0].epochs"],
+    ]
+    assert "Did you mean 'connector'?" in result.stderr
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_overrides_are_checked_too(file: Path) -> None:
+    good = run("check", file, "--set", "model.connector.type=linear", "--set", "seed=3")
+    assert good.exit_code == 0
+    assert "linear" in good.stdout
+    bad = run("check", file, "--set", "stages.0.lr=1e-3")
+    assert bad.exit_code == 2
+    assert "stages[0].lr: no such field" in bad.stderr
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    result = run("check", tmp_path / "nowhere.yaml")
+    assert result.exit_code == 2
+    assert "nowhere.yaml" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def whole() -> Draft202012Validator:
+    shown = run("schema")
+    assert shown.exit_code == 0
+    schema = json.loads(shown.stdout)
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+def test_schema_has_every_built_in_part(whole: Draft202012Validator) -> None:
+    definitions = whole.schema["$defs"]
+    for name in ("encoder.clip", "connector.mlp", "llm.causal", "source.llava", "tuner.lora"):
+        assert definitions[name]["description"]
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_examples_pass_the_check_and_the_schema(path: Path, whole: Draft202012Validator) -> None:
+    from isthmus.core.config import read
+
+    result = run("check", path)
+    assert result.exit_code == 0, result.stderr
+    assert list(whole.iter_errors(read(path).values)) == []

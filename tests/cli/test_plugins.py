@@ -1,0 +1,97 @@
+"""`isthmus plugins`: what is installed, from where, and what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import version
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from isthmus.cli import app
+from isthmus.cli.plugins import type_words
+from isthmus.core.contracts import DataPath, Encoder
+from tests.site_folder import CONNECTOR, Site
+
+
+@pytest.fixture(autouse=True)
+def clean(site: Site) -> None:
+    """No switches set."""
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["plugins", *arguments])
+
+
+def cells(line: str) -> list[str]:
+    return re.split(r"\s{2,}", line.strip())
+
+
+def test_every_part_is_listed_with_origin_and_status(site: Site) -> None:
+    site.install("isthmus-wave", CONNECTOR.format(name="wave"), version="2.1")
+    result = run()
+    assert result.exit_code == 0
+    rows = [cells(line) for line in result.stdout.splitlines()]
+    assert ["kind", "name", "what it is", "from", "status"] in rows
+    assert ["connector", "wave", "wave, for a test.", "isthmus-wave 2.1", "ok"] in rows
+    built_in = {
+        (row[0], row[1]) for row in rows if len(row) == 5 and row[3].startswith("isthmus 0")
+    }
+    assert {("connector", "mlp"), ("connector", "linear"), ("encoder", "clip")} <= built_in
+
+
+def test_problems_stand_below_and_do_not_fail_the_command(site: Site) -> None:
+    site.install("isthmus-broken", "1 / 0", version="0.3")
+    site.install("isthmus-one", CONNECTOR.format(name="same"))
+    site.install("isthmus-two", CONNECTOR.format(name="same"))
+    result = run()
+    assert result.exit_code == 0
+    assert "problem: isthmus-broken 0.3 (isthmus_broken): ZeroDivisionError" in result.stdout
+    clashing = [line for line in result.stdout.splitlines() if line.startswith("connector  same")]
+    assert [cells(line)[-1] for line in clashing] == ["name taken twice"] * 2
+
+
+def test_verbs_of_plugins_are_listed(site: Site) -> None:
+    points = {"greet": "isthmus_greeter:greet"}
+    site.install("isthmus-greeter", group="isthmus.commands", points=points)
+    assert "isthmus_greeter:greet" in run().stdout
+
+
+def test_strict_switch_fails_the_command(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.install("isthmus-broken", "1 / 0")
+    monkeypatch.setenv("ISTHMUS_STRICT_PLUGINS", "1")
+    result = run()
+    assert result.exit_code == 2
+    assert "isthmus-broken 1.0" in result.stderr
+
+
+def test_show_prints_fields_with_types_defaults_and_docs() -> None:
+    result = run("show", "connector", "mlp")
+    assert result.exit_code == 0
+    rows = [cells(line) for line in result.stdout.splitlines()]
+    assert ["depth", "whole number", "2", "Number of linear layers."] in rows
+    assert ["dim_in", "int"] in rows
+    assert "arXiv:2310.03744" in result.stdout
+
+
+def test_show_of_an_unknown_part_names_the_nearest() -> None:
+    result = run("show", "connector", "mpl")
+    assert result.exit_code == 2
+    assert "no connector is called 'mpl'" in result.stderr
+    assert "Did you mean 'mlp'?" in result.stderr
+    assert run("show", "conector", "mlp").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        (int | None, "whole number or null"),
+        (tuple[float, ...], "[number, ...]"),
+        (dict[str, int], "mapping"),
+        (DataPath, "path"),
+        (Encoder.Config, "any encoder"),
+        (list[Encoder.Config], "[any encoder]"),
+    ],
+)
+def test_types_are_told_in_the_words_of_yaml(annotation: object, words: str) -> None:
+    assert type_words(annotation) == words
