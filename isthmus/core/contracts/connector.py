@@ -46,6 +46,8 @@ class AnyConnector(Part, nn.Module, ABC):
             """
             return sum(grid.num_features for grid in grids)
 
+    config: Config
+
     def __init__(self, config: Config, dim_in: int, dim_out: int) -> None:
         super().__init__()
         self.config = config

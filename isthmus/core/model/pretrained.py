@@ -1,0 +1,202 @@
+"""A transformers model: published weights by hub id or folder, or an inline config from scratch.
+
+Only safetensors are read, and no code that comes with a model is run. What would otherwise load
+half and say nothing (a key misspelt, another family's checkpoint) is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import model_validator
+
+from isthmus.core.contracts import PartConfig
+from isthmus.core.model.draw import Init, draw_scaled
+from isthmus.errors import InputError, PartError, did_you_mean
+
+VOLATILE = frozenset(
+    (
+        *("_name_or_path", "architectures", "auto_map", "chunk_size_feed_forward", "dtype"),
+        *("id2label", "label2id", "output_attentions", "output_hidden_states", "problem_type"),
+        *("return_dict", "torch_dtype", "transformers_version", "use_cache"),
+    )
+)
+"""Keys of a transformers config that say nothing about the shape of the model."""
+
+
+class TransformersConfig(PartConfig):
+    """Base of the configuration of a part that transformers implements."""
+
+    model: str | None = None
+    """Hub id (`openai/clip-vit-large-patch14-336`) or local folder of published weights."""
+    config: dict[str, Any] | None = None
+    """Instead of `model`: transformers' configuration, written out, for weights from scratch."""
+    init: Init = "scaled"
+    """How weights from scratch are drawn: `scaled` at 1/sqrt(fan in), `stock` as transformers
+    does (0.02 nearly everywhere, too little for small models)."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> TransformersConfig:
+        if (self.model is None) == (self.config is None):
+            raise ValueError(
+                "give either `model`, a hub id or folder, or `config`, to build from scratch"
+            )
+        return self
+
+    @property
+    def pretrained(self) -> str | None:
+        return self.model
+
+
+def label(config: PartConfig) -> str:
+    """`llm causal`: the part, for the beginning of a message."""
+    return f"{config.owner.kind} {config.owner.name}"
+
+
+def published_config(part: PartConfig, name: str) -> dict[str, Any]:
+    """The config.json of a hub id or folder; raises InputError where it cannot be had."""
+    from transformers import PreTrainedConfig
+
+    folder = Path(name).expanduser()
+    if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+        raise InputError(f"{label(part)}: there is no folder {folder}")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise InputError(
+            f"{label(part)}: the folder {folder} has no config.json; give the folder of a model "
+            "that was saved with `save_pretrained`"
+        )
+    with quiet(), reachable(part, name):
+        return dict(PreTrainedConfig.get_config_dict(str(folder) if folder.is_dir() else name)[0])
+
+
+def preprocessor(part: PartConfig, name: str) -> Mapping[str, Any]:
+    """What a hub id or folder says of its pictures (`image_mean`, ...); nothing if it does not."""
+    from transformers.utils import cached_file
+
+    folder = Path(name).expanduser()
+    with quiet(), reachable(part, name):
+        for file in ("preprocessor_config.json", "processor_config.json"):
+            found = cached_file(
+                str(folder) if folder.is_dir() else name,
+                file,
+                _raise_exceptions_for_missing_entries=False,
+            )
+            if found is not None:
+                said = json.loads(Path(found).read_text(encoding="utf-8"))
+                return dict(said.get("image_processor", said))
+    return {}
+
+
+def load_published(part: PartConfig, model_class: Any, name: str, **kwargs: Any) -> Any:
+    """The model with its published weights in fp32; every weight must be there."""
+    folder = Path(name).expanduser()
+    with quiet(), reachable(part, name):
+        model, report = model_class.from_pretrained(
+            str(folder) if folder.is_dir() else name,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **kwargs,
+        )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise PartError(
+            f"{label(part)}: {name} lacks {len(missing)} of this model's weights "
+            f"({', '.join(missing[:3])}, ...); they would have been random. Is it another kind "
+            "of model?"
+        )
+    return model
+
+
+def scratch_config(part: PartConfig, config_class: Any, values: Mapping[str, Any]) -> Any:
+    """transformers' configuration object of an inline config; unknown keys are refused."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    known = _keys(config_class)
+    for key in values:
+        if key not in known and key not in _words(config_class):
+            raise PartError(
+                f"{label(part)}: config: {config_class.__name__} has no key {key!r}."
+                f"{did_you_mean(key, known)} Known: {', '.join(sorted(known - VOLATILE))}"
+            )
+    try:
+        return config_class(**values)
+    except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
+        raise PartError(f"{label(part)}: config: {error}") from error
+
+
+def build_scratch(part: TransformersConfig, model_class: Any, config: Any, **kwargs: Any) -> Any:
+    """A model of this configuration in fp32, drawn from torch's random generator."""
+    try:
+        # Building notes the attention implementation in the config it is given.
+        model = model_class(copy.deepcopy(config), **kwargs).float()
+    except (ValueError, TypeError, AssertionError, RuntimeError) as error:
+        raise PartError(f"{label(part)}: config: {error}") from error
+    if part.init == "scaled":
+        draw_scaled(model)
+    return model
+
+
+def written_out(config: Any) -> dict[str, Any]:
+    """The configuration as plain values that `scratch_config` reads back."""
+    family: type = type(config)
+    means = (_keys(family) | _words(family)) - VOLATILE
+    return {key: value for key, value in config.to_dict().items() if key in means}
+
+
+@functools.cache
+def _keys(config_class: type) -> frozenset[str]:
+    legacy = ("rope_theta", "rope_scaling")
+    family: Any = config_class
+    with quiet():
+        return frozenset((*family().to_dict(), *family.attribute_map, *legacy))
+
+
+@functools.cache
+def _words(config_class: type) -> frozenset[str]:
+    """Every word of the family's source. Some families read keys that their configuration does
+    not list (Qwen3-MoE's `head_dim`); a key that stands nowhere in the source does nothing."""
+    home = Path(inspect.getfile(config_class))
+    source = home.with_name(home.name.replace("configuration_", "modeling_"))
+    return frozenset(re.findall(r"\w+", source.read_text(encoding="utf-8")))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without progress bars and load reports: `load_published` checks the report itself."""
+    from transformers.utils import logging
+
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def reachable(part: PartConfig, name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        first = str(error).strip().split("\n")[0]
+        if Path(name).expanduser().is_dir():
+            message = f"the folder {name} could not be loaded: {first} Weights are read from "
+            message += "safetensors alone"
+        else:
+            message = f"{name!r} is no folder here and could not be had from the hub: {first} "
+            message += "Give a local folder, or an inline `config:` to build from scratch"
+        raise InputError(f"{label(part)}: {message}") from error

@@ -1,0 +1,102 @@
+"""The attention backend of packs, registered in transformers' attention interface.
+
+A model that runs on it takes a pack as one sequence and hands `segments` down to every layer.
+They travel as an argument, never in a context: a recomputed checkpoint would read the wrong
+one. A call without segments (generation over a left-padded batch) is ordinary dense attention.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from einops import rearrange
+from torch import Tensor, nn
+
+from isthmus.core.model.attention import Rule, dense, packed
+from isthmus.core.model.layout import Layout
+from isthmus.errors import WorkError
+
+BACKEND = "isthmus_ragged"
+UNKNOWN = ("position_bias", "s_aux", "cache")
+"""What other families hand to attention, which this backend would silently leave out."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """Stands where a mask would, in layers that see only `size` tokens back."""
+
+    size: int
+
+
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | Local | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    is_causal: bool | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    segments: Layout | None = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """(batch heads tokens dim) each -> (batch tokens heads dim), and no weights.
+
+    Raises WorkError when segments come with an attention mask: transformers then drops its own
+    separation of samples, and they would silently see each other.
+    """
+    unknown = [name for name in UNKNOWN if more.get(name) is not None]
+    if unknown:
+        raise WorkError(f"ragged attention does not compute {', '.join(unknown)}")
+    if isinstance(attention_mask, Local):
+        if sliding_window != attention_mask.size:
+            # Chunks, or a window that the family leaves to the mask alone.
+            raise WorkError("ragged attention does not compute this layer's local attention")
+        attention_mask = None
+    rule = Rule(
+        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        dropout=dropout,
+        causal=bool(getattr(module, "is_causal", True) if is_causal is None else is_causal),
+        window=sliding_window,
+        softcap=softcap,
+    )
+    if segments is None:
+        seen = dense(query, key, value, attention_mask, rule)
+        return rearrange(seen, "batch heads tokens dim -> batch tokens heads dim"), None
+    if attention_mask is not None:
+        raise WorkError(
+            "an attention mask came together with the segments of a pack: its samples would see "
+            "each other. Give a pack its segments alone, or a padded batch its mask alone"
+        )
+    if not rule.causal:
+        raise WorkError("ragged attention over a pack is causal; this layer is not")
+    flat = "1 heads tokens dim -> tokens heads dim"
+    q, k, v = (rearrange(x, flat) for x in (query, key, value))
+    return packed(q, k, v, segments, rule)[None], None
+
+
+@functools.cache
+def register() -> str:
+    """Make the backend known to transformers; its name."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    def mask(
+        *args: Any,
+        attention_mask: Tensor | None = None,
+        local_size: int | None = None,
+        **kwargs: Any,
+    ) -> Tensor | Local | None:
+        """None for a pack, whose segments say it all; dense for a padded batch, and for one
+        whose cache was filled before (without a mask, left-padded generation is wrong)."""
+        if attention_mask is None and not kwargs.get("q_offset"):
+            return None if local_size is None else Local(local_size)
+        return sdpa_mask(*args, attention_mask=attention_mask, local_size=local_size, **kwargs)
+
+    AttentionInterface.register(BACKEND, attention)
+    AttentionMaskInterface.register(BACKEND, mask)
+    return BACKEND

@@ -1,0 +1,198 @@
+"""The model: one root module of named parts, any of which may be absent.
+
+Arithmetic is decided outside: whoever trains or generates opens autocast, and stores each part
+in the dtype it wants. Where one part meets the next, values are cast to what the next is stored
+in, so that a frozen part may be kept in bf16 beside a trained one in fp32.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from isthmus.core.contracts import (
+    LLM,
+    AnyConnector,
+    CausalLLM,
+    CrossAttentionConnector,
+    CrossAttentionStates,
+    Encoder,
+    Features,
+    Images,
+    Pack,
+    QueryConnector,
+    Template,
+    TextEncoder,
+    Tools,
+)
+from isthmus.core.model.draw import drawn_from
+from isthmus.errors import PartError
+
+LAYER_INPUT = "visual_states"
+"""Name of the layer input by which `CrossAttentionStates` reach a connector's own layers."""
+
+
+class VisionLanguageModel(nn.Module):
+    """Encoder, connector, LLM and text encoder under their names."""
+
+    def __init__(
+        self,
+        encoder: Encoder | None = None,
+        connector: AnyConnector | None = None,
+        llm: LLM | None = None,
+        text_encoder: TextEncoder | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.connector = connector
+        self.llm = llm
+        self.text_encoder = text_encoder
+        self._attach()
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Name -> part, of those that are there, in the order data flows."""
+        named = {
+            "encoder": self.encoder,
+            "connector": self.connector,
+            "llm": self.llm,
+            "text_encoder": self.text_encoder,
+        }
+        return {name: part for name, part in named.items() if part is not None}
+
+    def tools(
+        self,
+        template: Template | None = None,
+        max_length: int | None = None,
+        blind: bool = False,
+    ) -> Tools:
+        """What a preparer of this model's examples works with, in data workers."""
+        reader: nn.Module | None = self.text_encoder
+        if reader is None and isinstance(self.connector, QueryConnector):
+            reader = self.connector
+        return Tools(
+            tokenizer=getattr(self.llm, "tokenizer", None),
+            text_tokenizer=getattr(reader, "tokenizer", None),
+            template=template,
+            transform=getattr(self.encoder, "transform", None),
+            num_tokens=self.connector.config.num_tokens if self.connector is not None else None,
+            max_length=max_length,
+            blind=blind,
+        )
+
+    def train(self, mode: bool = True) -> Self:
+        """Like `nn.Module.train`, but a part in which nothing learns stays in eval mode."""
+        super().train(mode)
+        for part in self.parts().values():
+            if not learns(part):
+                part.eval()
+        return self
+
+    def reset(self, name: str, seed: int) -> None:
+        """Draw part `name` anew, from scratch, whatever it was loaded from or has added to it."""
+        part: Any = self.parts().get(name)
+        if part is None:
+            known = ", ".join(self.parts())
+            raise PartError(f"reset: the model has no part {name!r}. Parts: {known}")
+        given = {
+            "tokenizer_object": getattr(part, "tokenizer", None),
+            "dim_in": getattr(part, "dim_in", None),
+            "dim_out": getattr(part, "dim_out", None),
+        }
+        fresh = drawn_from(part.blueprint(), name, seed, given)
+        weights = next(iter(part.parameters()), None)
+        setattr(self, name, fresh if weights is None else fresh.to(weights.device, weights.dtype))
+        self._attach()
+
+    def hidden(self, pack: Pack) -> Tensor:
+        """The LLM's hidden states of a pack. -> (tokens dim)"""
+        if not isinstance(self.llm, CausalLLM):
+            raise PartError("this objective needs a causal `llm` in the model; it has none")
+        embeds, states = self.embed(pack.ids, pack.visual, pack.images)
+        layer_inputs = None if states is None else {LAYER_INPUT: states}
+        hidden: Tensor = self.llm(embeds, pack.segments, layer_inputs)
+        return hidden
+
+    def embed(
+        self, ids: Tensor, visual: Tensor, images: Images | None
+    ) -> tuple[Tensor, CrossAttentionStates | None]:
+        """What the LLM reads: (tokens dim), with the visual tokens at their places.
+
+        `ids` (tokens), any value where a visual token goes; `visual` (visual tokens) their
+        places, in the images' order. States take no place and are returned beside it.
+        """
+        if self.llm is None:
+            raise PartError("the model has no `llm` that could read")
+        embeds = self.llm.embed(ids.index_fill(0, visual, 0))
+        if images is None:
+            nothing = self._nothing(embeds)
+            return (embeds if nothing is None else embeds + nothing), None
+        seen = self.see(images)
+        if isinstance(seen, CrossAttentionStates):
+            return embeds, seen
+        self._check_promise(images, seen, visual)
+        return embeds.index_copy(0, visual, seen.to(embeds.dtype)), None
+
+    def see(self, images: Images) -> Tensor | CrossAttentionStates:
+        """Visual tokens of the images, end to end (tokens dim); or states to look at."""
+        if self.encoder is None or self.connector is None:
+            raise PartError("a batch with images needs an `encoder` and a `connector`")
+        features = self.encode(images)
+        weights = next(iter(self.connector.parameters()), None)
+        if weights is not None:
+            features = Features(features.values.to(weights.dtype), features.grids)
+        seen: Tensor | CrossAttentionStates = self.connector(features)
+        return seen
+
+    def encode(self, images: Images) -> Features:
+        """The encoder's features; a frozen encoder keeps no graph and drops nothing out."""
+        if self.encoder is None:
+            raise PartError("a batch with images needs an `encoder`")
+        trained = learns(self.encoder)
+        if not trained:
+            self.encoder.eval()
+        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+            features: Features = self.encoder(images)
+        return features
+
+    def _nothing(self, embeds: Tensor) -> Tensor | None:
+        """Zero, by way of encoder and connector where they are part of the step.
+
+        Without it a batch without images would leave their parameters without a gradient, and
+        the other ranks waiting for them.
+        """
+        if self.encoder is None or self.connector is None:
+            return None
+        trained = torch.is_grad_enabled() and (learns(self.encoder) or learns(self.connector))
+        if not trained and not _several_ranks():
+            return None
+        seen = self.see(self.encoder.blank().to(embeds.device))
+        values = seen.values if isinstance(seen, CrossAttentionStates) else seen
+        return 0.0 * values.sum().to(embeds.dtype)
+
+    def _check_promise(self, images: Images, seen: Tensor, visual: Tensor) -> None:
+        if self.connector is None or len(seen) == len(visual):
+            return
+        promised = [self.connector.config.num_tokens(grids) for grids in images.grids]
+        raise PartError(
+            f"connector {self.connector.name}: it promised {sum(promised)} visual tokens for "
+            f"{len(images)} images ({', '.join(map(str, promised[:8]))}), the sequence kept "
+            f"{len(visual)} places for them, and it gave {len(seen)}. Its `num_tokens` must say "
+            "what its `forward` returns"
+        )
+
+    def _attach(self) -> None:
+        if isinstance(self.connector, CrossAttentionConnector) and self.llm is not None:
+            self.connector.attach(self.llm)
+
+
+def learns(part: nn.Module) -> bool:
+    """Whether anything in the part is trained."""
+    return any(parameter.requires_grad for parameter in part.parameters())
+
+
+def _several_ranks() -> bool:
+    distributed = torch.distributed
+    ready = distributed.is_available() and distributed.is_initialized()
+    return ready and distributed.get_world_size() > 1

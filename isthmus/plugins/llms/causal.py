@@ -1,0 +1,106 @@
+"""Any causal language model of the transformers library, as a part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from isthmus import hookimpl
+from isthmus.core.contracts import CausalLLM
+from isthmus.core.model.decoder import EAGER, Decoder
+from isthmus.core.model.pretrained import (
+    TransformersConfig,
+    build_scratch,
+    label,
+    load_published,
+    published_config,
+    quiet,
+    scratch_config,
+    written_out,
+)
+from isthmus.core.model.tokenizer import BpeConfig, Texts, choose_tokenizer
+from isthmus.errors import PartError
+
+
+class Causal(Decoder, name="causal"):
+    """LLaMA, Vicuna, Qwen, OPT, Phi, Mistral, Gemma and the other decoders of transformers."""
+
+    class Config(TransformersConfig, CausalLLM.Config):
+        """Configuration of `causal`; an inline `config` names its family: `model_type: llama`."""
+
+        tokenizer: str | BpeConfig | None = None
+        """Hub id or folder; `{vocab_size: 512}` trains one on the run's own text; absent, the
+        published model's own."""
+
+    config: Config
+
+    def __init__(
+        self, config: Config, tokenizer_object: Any = None, texts: Texts | None = None
+    ) -> None:
+        tokenizer = tokenizer_object
+        if tokenizer is None:
+            tokenizer = choose_tokenizer(config, config.tokenizer, config.model, texts)
+        super().__init__(config, tokenizer, _model(config, tokenizer))
+
+    def blueprint(self) -> Config:
+        shape = {
+            **written_out(self.model.config),
+            "model_type": self.model.config.model_type,
+            "vocab_size": self.model.get_input_embeddings().weight.shape[0],
+        }
+        trained = self.config.tokenizer if isinstance(self.config.tokenizer, BpeConfig) else None
+        return self.config.model_copy(update={"model": None, "config": shape, "tokenizer": trained})
+
+
+def _model(config: Causal.Config, tokenizer: Any) -> Any:
+    """transformers' model, with a row for every token of the tokenizer."""
+    from transformers import AutoModelForCausalLM
+
+    if config.model is None:
+        shape = _shape(config, tokenizer)
+        model = build_scratch(
+            config, AutoModelForCausalLM.from_config, shape, attn_implementation=EAGER
+        )
+    else:
+        published_config(config, config.model)  # says clearly what is wrong with a folder
+        model = load_published(
+            config, AutoModelForCausalLM, config.model, attn_implementation=EAGER
+        )
+    rows = model.get_input_embeddings().weight.shape[0]
+    if rows < len(tokenizer):
+        _add_rows(model, rows, len(tokenizer))
+    return model
+
+
+def _shape(config: Causal.Config, tokenizer: Any) -> Any:
+    """The inline configuration, speaking this tokenizer's ids."""
+    from transformers import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    values = dict(config.config or {})
+    family = values.pop("model_type", None)
+    if family not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise PartError(
+            f"{label(config)}: config: model_type: {family!r} is no causal family of transformers; "
+            "write one, like llama, qwen2, opt or gpt2"
+        )
+    values.setdefault("vocab_size", len(tokenizer))
+    for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        values.setdefault(key, getattr(tokenizer, key))
+    return scratch_config(config, CONFIG_MAPPING[family], values)
+
+
+@torch.no_grad()
+def _add_rows(model: Any, rows: int, wanted: int) -> None:
+    """New tokens begin as the mean of those there were."""
+    with quiet():
+        model.resize_token_embeddings(wanted, mean_resizing=False)
+    for table in (model.get_input_embeddings(), model.get_output_embeddings()):
+        table.weight[rows:] = table.weight[:rows].mean(dim=0)
+
+
+@hookimpl
+def register_llms(register: Callable[[type], None]) -> None:
+    register(Causal)

@@ -1,0 +1,1 @@
+"""Tuners that come with isthmus: what a stage may do to a part."""
