@@ -25,6 +25,7 @@ from isthmus.core.contracts.events import (
 from isthmus.core.contracts.llm import LLM, CausalLLM, Segments, Seq2SeqLLM
 from isthmus.core.contracts.objective import (
     Batch,
+    Example,
     Loss,
     Objective,
     Pack,
@@ -41,7 +42,14 @@ from isthmus.core.contracts.part import (
     runtime_arguments,
 )
 from isthmus.core.contracts.source import Source
-from isthmus.core.contracts.template import ControlSpan, ImageSpan, Span, Template, TextSpan
+from isthmus.core.contracts.template import (
+    ControlSpan,
+    ImageSpan,
+    NoStart,
+    Span,
+    Template,
+    TextSpan,
+)
 from isthmus.core.contracts.text_encoder import TextEncoder
 from isthmus.core.contracts.tuner import HandOver, ParameterGroup, Tuner
 from isthmus.core.contracts.vision import (
@@ -70,6 +78,7 @@ __all__ = [
     "Evaluated",
     "EventList",
     "Events",
+    "Example",
     "Features",
     "Grid",
     "Grids",
@@ -79,6 +88,7 @@ __all__ = [
     "ImageTransform",
     "Images",
     "Loss",
+    "NoStart",
     "Objective",
     "Pack",
     "ParameterGroup",

@@ -107,6 +107,15 @@ class Tools:
     """Every picture is replaced by a grey one of its size: the blind control."""
 
 
+class Example(Protocol):
+    """One sample as its preparer made it."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that it adds to a batch, visual tokens included."""
+        ...
+
+
 class Preparer(ABC):
     """Makes examples and batches, in data workers; picklable."""
 
@@ -115,8 +124,9 @@ class Preparer(ABC):
         """Tokens of this sample, visual tokens included, without decoding a pixel."""
 
     @abstractmethod
-    def prepare(self, sample: Sample) -> Any:
-        """Sample -> example: tokens, targets, pixels. Raises DataError or ImageError."""
+    def prepare(self, sample: Sample) -> Example:
+        """Sample -> example: tokens, targets, pixels. Raises DataError; ImageError for a
+        picture that cannot be read, Unsupervised when nothing is left to learn."""
 
     @abstractmethod
     def collate(self, examples: Sequence[Any]) -> Batch:

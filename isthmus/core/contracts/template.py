@@ -17,7 +17,8 @@ from isthmus.core.contracts.part import Part, PartConfig
 
 @dataclass(frozen=True)
 class TextSpan:
-    """Characters. Those of an assistant's answer are `supervised`.
+    """Characters. Those of an assistant's answer are `supervised`, and so is the space that
+    separates it from the prompt: generation begins before that space.
 
     `typed` says that a user or a data file wrote them: a special string among them (`</s>`,
     `<image>`) is then plain characters, never a control token.
@@ -43,7 +44,13 @@ class ImageSpan:
     index: int
 
 
-Span = TextSpan | ControlSpan | ImageSpan
+@dataclass(frozen=True)
+class NoStart:
+    """First of all spans, where at all: the start token that the tokenizer adds to every text
+    stays away, because the template writes its own or wants none (chat templates)."""
+
+
+Span = TextSpan | ControlSpan | ImageSpan | NoStart
 
 
 class Template(Part, ABC):
@@ -53,6 +60,9 @@ class Template(Part, ABC):
 
     class Config(PartConfig):
         """Base of a template's configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     @abstractmethod
     def spans(self, turns: Sequence[Turn], tokenizer: Any) -> list[Span]:

@@ -1,0 +1,129 @@
+"""A conversation in ids: which of them are to be learnt, and where images have their places.
+
+Labels come from the rendered conversation by character offsets: text is tokenised run by
+run, never piece by piece, and supervised are the tokens that overlap an answer, its stop, or
+the space that separates it from its prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from isthmus.core.contracts import ControlSpan, ImageSpan, NoStart, Span, TextSpan
+from isthmus.core.data.runs import Token, run_tokenizer
+
+Fixed = ControlSpan | ImageSpan
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A conversation in ids: IMAGE where an image stands, `images` saying which ones, in
+    order; `supervised[i]` says that id i is to be learnt."""
+
+    IMAGE: ClassVar[int] = -1
+
+    ids: tuple[int, ...]
+    supervised: tuple[bool, ...]
+    images: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A conversation in places: an image takes as many as it has visual tokens.
+
+    `visual` are their positions, image after image; `images` which images are there. An id
+    at a visual position means nothing.
+    """
+
+    ids: tuple[int, ...]
+    supervised: tuple[bool, ...]
+    visual: tuple[int, ...]
+    images: tuple[int, ...]
+
+
+def tokenize(spans: Sequence[Span], tokenizer: Any) -> Tokens:
+    """Spans of a template in ids. Text stays text: only a ControlSpan, or a special string in
+    text that is not `typed`, becomes a control token. Raises PartError for a control token
+    that the tokenizer does not have."""
+    text = "".join(span.text for span in spans if isinstance(span, TextSpan))
+    controls = {span.token for span in spans if isinstance(span, ControlSpan)}
+    runs = run_tokenizer(tokenizer, text, controls)
+    groups = list(_groups(runs.split(spans)))
+    for _, fixed in groups:
+        runs.name(fixed)
+    ids = [] if NoStart() in spans[:1] else list(runs.start)
+    supervised = [False] * len(ids)
+    images: list[int] = []
+    left: Fixed | None = None
+    for texts, right in groups:
+        text, answers = _joined(texts)
+        starts = [begin for begin, _ in answers if begin]
+        for token in runs.encode(text, starts, left, right) if text else ():
+            ids.append(token.id)
+            supervised.append(_overlaps(token, answers))
+        if isinstance(right, ControlSpan):
+            ids.append(runs.id(right.token))
+            supervised.append(right.supervised)
+        elif isinstance(right, ImageSpan):
+            ids.append(Tokens.IMAGE)
+            supervised.append(False)
+            images.append(right.index)
+        left = right
+    return Tokens(tuple(ids), tuple(supervised), tuple(images))
+
+
+def _groups(spans: Iterable[Span]) -> Iterator[tuple[list[TextSpan], Fixed | None]]:
+    """Adjacent text, and the control token or image that it ends before."""
+    texts: list[TextSpan] = []
+    for span in spans:
+        if isinstance(span, TextSpan):
+            texts.append(span)
+        elif not isinstance(span, NoStart):
+            yield texts, span
+            texts = []
+    yield texts, None
+
+
+def _joined(texts: Sequence[TextSpan]) -> tuple[str, list[tuple[int, int]]]:
+    """A run of text, and the places [begin, end) in it that are supervised. Text that is not
+    parts two answers even when it is empty."""
+    text = ""
+    answers: list[tuple[int, int]] = []
+    joins = False
+    for span in texts:
+        begin, text = len(text), text + span.text
+        if span.supervised and span.text:
+            answers.append((answers.pop()[0] if joins else begin, len(text)))
+        joins = span.supervised and (joins or bool(span.text))
+    return text, answers
+
+
+def _overlaps(token: Token, answers: Sequence[tuple[int, int]]) -> bool:
+    # A token may stand for no character, like the dummy space before a newline.
+    last = max(token.end, token.begin + 1)
+    return any(token.begin < end and last > begin for begin, end in answers)
+
+
+def lay_out(tokens: Tokens, places: Mapping[int, int], max_length: int | None = None) -> Layout:
+    """Give every image its places, `places[index]` of them, and cut what is too long.
+
+    An image is never cut through: one that would be is left out with all that follows it.
+    """
+    ids: list[int] = []
+    supervised: list[bool] = []
+    visual: list[int] = []
+    kept: list[int] = []
+    images = iter(tokens.images)
+    for id, learnt in zip(tokens.ids, tokens.supervised, strict=True):
+        index = next(images) if id == Tokens.IMAGE else None
+        count = 1 if index is None else places[index]
+        if max_length is not None and len(ids) + count > max_length:
+            break
+        if index is not None:
+            visual += range(len(ids), len(ids) + count)
+            kept.append(index)
+        ids += [max(id, 0)] * count
+        supervised += [learnt] * count
+    return Layout(tuple(ids), tuple(supervised), tuple(visual), tuple(kept))

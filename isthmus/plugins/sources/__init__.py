@@ -1,0 +1,1 @@
+"""Built-in sources: where samples come from."""

@@ -1,0 +1,1 @@
+"""Built-in templates: how conversations are written out for a language model."""

@@ -1,0 +1,39 @@
+"""`plain`: images, then the caption. LLaVA's first stage, which has no instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from isthmus import hookimpl
+from isthmus.core.contracts import ImageSpan, Span, Template, TextSpan, Turn
+from isthmus.core.data.spans import content
+
+
+class Plain(Template, name="plain"):
+    """Image, caption, newline; what the user or the system says is left out.
+
+    `<image>a cat on a mat\\n`, as LLaVA's `plain` (arXiv:2304.08485).
+    """
+
+    def spans(self, turns: Sequence[Turn], tokenizer: Any) -> list[Span]:
+        spans: list[Span] = []
+        for turn in turns:
+            if turn.role == "assistant":
+                spans += [*content(turn, supervised=True), TextSpan("\n", supervised=True)]
+            else:
+                # Empty text: the next answer begins here, even where no image says so.
+                spans.append(TextSpan(""))
+                spans += [span for span in content(turn) if isinstance(span, ImageSpan)]
+        return spans
+
+    def prompt(self, turns: Sequence[Turn], tokenizer: Any) -> list[Span]:
+        return self.spans(turns, tokenizer)
+
+    def stop(self, tokenizer: Any) -> str:
+        return "\n"
+
+
+@hookimpl
+def register_templates(register: Callable[[type], None]) -> None:
+    register(Plain)
