@@ -34,9 +34,8 @@ def test_every_part_is_listed_with_origin_and_status(site: Site) -> None:
     rows = [cells(line) for line in result.stdout.splitlines()]
     assert ["kind", "name", "what it is", "from", "status"] in rows
     assert ["connector", "wave", "wave, for a test.", "isthmus-wave 2.1", "ok"] in rows
-    built_in = {
-        (row[0], row[1]) for row in rows if len(row) == 5 and row[3].startswith("isthmus 0")
-    }
+    ours = f"isthmus {version('isthmus')}"
+    built_in = {(row[0], row[1]) for row in rows if row[3:4] == [ours]}
     assert {("connector", "mlp"), ("connector", "linear"), ("encoder", "clip")} <= built_in
 
 
