@@ -1,0 +1,137 @@
+"""Conversations in a JSON or JSONL file: the source that formats are written on, its checks."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic import PositiveInt
+
+from isthmus.core.contracts import DataPath, ImageSlot, Sample, Source, Turn
+from isthmus.core.data.paths import check_name, inside
+from isthmus.core.data.records import Record, Records
+from isthmus.errors import DataError
+
+PLACEHOLDER = "<image>"
+"""What stands for an image in the text of a record."""
+
+Content = tuple[str | ImageSlot, ...]
+
+
+class ConversationFile(Source):
+    """Conversations from the records of one file. A format says what a record means.
+
+    Every record is checked when the file is opened; whether its pictures are there is seen
+    when they are read.
+    """
+
+    class Config(Source.Config):
+        """Base of a conversation file's settings."""
+
+        file: DataPath
+        """JSONL, one record per line, or a JSON list of records."""
+        images: DataPath | None = None
+        """Folder that image paths are relative to, and cannot leave."""
+        limit: PositiveInt | None = None
+        """Use the first so many records only."""
+
+    config: Config
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        if config.images is not None and not config.images.is_dir():
+            raise DataError(f"images: there is no folder {config.images}")
+        self.root = config.images.resolve() if config.images is not None else None
+        self.records = Records(config.file, config.limit, self._checked)
+
+    @abstractmethod
+    def read(self, record: Record, origin: str) -> tuple[list[Turn], list[str]]:
+        """The turns of a record, and the paths of the images that their slots count.
+
+        `origin` begins every message. Raises DataError.
+        """
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Sample:
+        record, origin = self.records[index], self.records.origin(index)
+        turns, names = self._checked(record, origin)
+        images = tuple(inside(self.root, name, origin) for name in names if self.root)
+        id = record.get("id")
+        return Sample(str(index if id is None else id), turns, images, origin)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.records.fingerprint
+
+    def _checked(self, record: Record, origin: str) -> tuple[tuple[Turn, ...], list[str]]:
+        turns, names = self.read(record, origin)
+        if names and self.root is None:
+            raise DataError(f"{origin}: it names an image; give `images`, the folder of them")
+        return checked_turns(turns, len(names), origin), names
+
+
+def checked_text(value: Any, origin: str, field: str) -> str:
+    """`value` if it is text that can be written down. Raises DataError."""
+    if not isinstance(value, str):
+        raise DataError(f"{origin}: `{field}` is text; found {value!r:.60}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{origin}: `{field}` has half of a surrogate pair in it (\\ud800 to \\udfff), which "
+            "is no character; write the character itself"
+        ) from None
+    return value
+
+
+def checked_list(value: Any, origin: str, field: str) -> list[Any]:
+    """`value` if it is a list with something in it. Raises DataError."""
+    if not isinstance(value, list) or not value:
+        raise DataError(f"{origin}: `{field}` is a list [...]; found {value!r:.60}")
+    return value
+
+
+def image_names(value: Any, origin: str) -> list[str]:
+    """The image paths that a record names: one, a list, or none. Raises DataError."""
+    if value is None or value == "":
+        return []
+    return [check_name(name, origin) for name in (value if isinstance(value, list) else [value])]
+
+
+def place_images(text: str, slot: Callable[[], ImageSlot]) -> Content:
+    """Text with an image slot, asked of `slot`, for every placeholder in it."""
+    first, *rest = text.split(PLACEHOLDER)
+    pieces: list[str | ImageSlot] = [first]
+    for piece in rest:
+        pieces += [slot(), piece]
+    return tuple(piece for piece in pieces if piece != "")
+
+
+def checked_turns(turns: Sequence[Turn], images: int, origin: str) -> tuple[Turn, ...]:
+    """The turns, if they are a conversation to learn from. Raises DataError.
+
+    A system turn first or nowhere; then user and assistant by turns, the assistant last;
+    every image has its slot.
+    """
+    expected: tuple[str, ...] = ("system", "user")
+    for number, turn in enumerate(turns, start=1):
+        if turn.role not in expected:
+            raise DataError(
+                f"{origin}: turn {number} is the {turn.role}'s; expected {' or '.join(expected)}. "
+                "A conversation is a system turn or none, then user and assistant by turns"
+            )
+        expected = ("assistant",) if turn.role == "user" else ("user",)
+    if not any(turn.role == "assistant" for turn in turns):
+        raise DataError(f"{origin}: no assistant turn, so nothing to learn; give it an answer")
+    if turns[-1].role != "assistant":
+        raise DataError(f"{origin}: the last turn has no answer; give it one, or drop the turn")
+    slots = sum(isinstance(piece, ImageSlot) for turn in turns for piece in turn.content)
+    if slots != images:
+        raise DataError(
+            f"{origin}: {images} image{'' if images == 1 else 's'}, but {slots} "
+            f"{PLACEHOLDER} in what the user says; write one where each image stands"
+        )
+    return tuple(turns)

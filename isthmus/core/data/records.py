@@ -1,0 +1,136 @@
+"""Records of a JSON or JSONL file by number, without holding the file in memory.
+
+Opening reads the file once, checks every record, and remembers where each begins; a record
+is read again when it is asked for. So a source of a million records is small to keep and to
+send to data workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from array import array
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from isthmus.errors import DataError
+
+Record = dict[str, Any]
+Span = tuple[int, int]
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+class Records:
+    """The records of `file`, a JSON list or one JSON object per line.
+
+    `check` gets every record and its origin when the file is opened, and raises DataError
+    for a wrong one. `limit` leaves out all but the first so many.
+    """
+
+    def __init__(
+        self, file: Path, limit: int | None, check: Callable[[Record, str], object]
+    ) -> None:
+        self.file = file
+        data = _read(file)
+        self.fingerprint = hashlib.sha256(data + f"|{limit}".encode()).hexdigest()
+        self.is_list = data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+        self.word = "record" if self.is_list else "line"
+        self.numbers, self.begins, self.lengths = array("Q"), array("Q"), array("Q")
+        parse = _list_records if self.is_list else _line_records
+        for number, record, (begin, length) in parse(data, file):
+            if limit is not None and len(self.begins) >= limit:
+                break
+            self.numbers.append(number)
+            self.begins.append(begin)
+            self.lengths.append(length)
+            check(_mapping(record, self._name(number)), self._name(number))
+        if not self.begins:
+            raise DataError(f"{file}: no record in it")
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    def __getitem__(self, index: int) -> Record:
+        try:
+            with self.file.open("rb") as stream:
+                stream.seek(self.begins[index])
+                record = json.loads(stream.read(self.lengths[index]))
+        except (OSError, ValueError):
+            raise DataError(f"{self.origin(index)}: the file changed or went away") from None
+        return _mapping(record, self.origin(index))
+
+    def origin(self, index: int) -> str:
+        """Where a record stands, for messages: `train.json, record 7`, counted from 1."""
+        return self._name(self.numbers[index])
+
+    def _name(self, number: int) -> str:
+        return f"{self.file}, {self.word} {number}"
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{file}: there is no such file") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+def _mapping(record: Any, origin: str) -> Record:
+    if not isinstance(record, dict):
+        raise DataError(f"{origin}: a record is a JSON object {{...}}; found {record!r:.60}")
+    return record
+
+
+def _line_records(data: bytes, file: Path) -> Iterator[tuple[int, Any, Span]]:
+    """(line number, record, (begin, length) in bytes) of JSONL; empty lines are passed over."""
+    begin = 3 if data.startswith(b"\xef\xbb\xbf") else 0
+    for number, line in enumerate(data[begin:].split(b"\n"), start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line), (begin, len(line))
+            except ValueError as error:
+                raise DataError(
+                    f"{file}, line {number}: not JSON ({_reason(error)}). Write one record per "
+                    "line, or all of them in one list [...]"
+                ) from None
+        begin += len(line) + 1
+
+
+def _list_records(data: bytes, file: Path) -> Iterator[tuple[int, Any, Span]]:
+    """(number, record, (begin, length) in bytes) of a JSON list."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not UTF-8 text at byte {error.start}") from None
+    decoder = json.JSONDecoder()
+    at = _after_space(text, text.index("[") + 1)
+    counted, begin, number = 0, 0, 0
+    while not text.startswith("]", at):
+        number += 1
+        try:
+            record, end = decoder.raw_decode(text, at)
+        except ValueError as error:
+            raise DataError(f"{file}, record {number}: not JSON ({_reason(error)})") from None
+        # Characters before it, in bytes; counted on from the record before.
+        begin, counted = begin + len(text[counted:at].encode()), at
+        yield number, record, (begin, len(text[at:end].encode()))
+        at = _after_space(text, end)
+        if text.startswith(",", at):
+            at = _after_space(text, at + 1)
+        elif not text.startswith("]", at):
+            raise DataError(f"{file}: after record {number} stands neither ',' nor ']'")
+
+
+def _after_space(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _reason(error: ValueError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at line {error.lineno}, column {error.colno}"
+    return "not UTF-8 text"
