@@ -65,11 +65,14 @@ class Checkpoint:
             entry = self.manifest.parts[name]
             if entry.reference:
                 self._compare(name, part, entry)
-                continue
-            for tuner in self.tuners.get(name, ()):
-                tuner.build().apply(part)
+            tuners = [tuner.build() for tuner in self.tuners.get(name, ())]
+            for tuner in tuners:
+                tuner.apply(part)
+            copied = None
+            if entry.reference:
+                copied = frozenset[str]().union(*(tuner.added(part) for tuner in tuners))
             tensors = self._tensors(entry.file) if entry.file else {}
-            load_weights(part, tensors, str(self.folder / (entry.file or MODEL)))
+            load_weights(part, tensors, str(self.folder / (entry.file or MODEL)), copied)
         return model.requires_grad_(False).eval()
 
     def optimizer(self) -> dict[str, Tensor]:

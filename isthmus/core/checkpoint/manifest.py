@@ -31,8 +31,8 @@ class PartEntry:
     """Where a part's weights are.
 
     Copied into `file`; or, when `reference` names the hub id or folder that they came from,
-    still there, with `sha256` over them (`weights_hash`). Neither, when it has no weights.
-    `tuners` have added weights that are to be added again before loading.
+    still there, with `sha256` over them (`weights_hash`), and `file` has what tuners added.
+    Neither, when it has no weights. `tuners` are to be applied again before loading.
     """
 
     file: str | None = None

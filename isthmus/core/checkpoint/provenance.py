@@ -5,11 +5,12 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+import torch
+
 from isthmus.registry import get_registry
 
 _LIBRARIES = (
     "isthmus",
-    "torch",
     "transformers",
     "tokenizers",
     "timm",
@@ -26,7 +27,9 @@ def isthmus_version() -> str:
 
 def versions() -> dict[str, str]:
     """Name -> version of what decides the numbers."""
-    return {"python": platform.python_version()} | {name: _version(name) for name in _LIBRARIES}
+    named = {name: _version(name) for name in _LIBRARIES}
+    # torch's own word also names its build: +cpu, +cu130.
+    return {"python": platform.python_version(), "torch": str(torch.__version__), **named}
 
 
 def plugins() -> dict[str, str]:

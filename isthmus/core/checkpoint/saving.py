@@ -46,11 +46,12 @@ def save(
     """Write a checkpoint to `folder`, all of it or nothing; an older one there is replaced.
 
     `run` is the resolved run, as YAML or as its mapping; `optimizer` is what
-    `flatten_optimizer` gives; `unchanged` names parts that nothing has trained, each with the
-    `weights_hash` that it had when it was built: those that came from a hub id or a folder
-    are referenced instead of copied. `tuners` lists what has added weights to a part that are
-    still in it, in order. `states` replaces the parts' own state where a sharded model had to
-    be gathered. `keep` then prunes older checkpoints beside this one (`folder.prune`).
+    `flatten_optimizer` gives; `tuners` lists what has added weights to a part that are still in
+    it, in order; `unchanged` names parts of whose own weights nothing was trained, each with
+    the `weights_hash` that it had when it was built: those that came from a hub id or a folder
+    are referenced instead of copied, and only what tuners added is. `states` replaces the
+    parts' own state where a sharded model had to be gathered. `keep` then prunes older
+    checkpoints beside this one (`prune`).
 
     Raises WorkError when the disk does not take it; what was there before is still there.
     """
@@ -97,15 +98,18 @@ class _Writing:
         (self.folder / "model").mkdir()
         for name, part in model.parts().items():
             config: PartConfig = part.config
-            added = tuple(dump_part(tuner) for tuner in tuners.get(name, ()))
-            if name in unchanged and config.pretrained and not added:
+            state = states.get(name) or state_of(part)
+            added = tuners.get(name, ())
+            entry = PartEntry(tuners=tuple(dump_part(tuner) for tuner in added))
+            additions = [tuner.build().added(part) for tuner in added]
+            if name in unchanged and config.pretrained and all(additions):
                 config = _absolute(config)
-                entry = PartEntry(reference=config.pretrained, sha256=unchanged[name])
+                entry = replace(entry, reference=config.pretrained, sha256=unchanged[name])
+                state = {key: state[key] for names in additions for key in names}
             else:
                 config = part.blueprint()
-                file = self.weights(f"model/{name}.safetensors", states.get(name) or state_of(part))
-                entry = PartEntry(file=file, tuners=added)
-            self.parts[name] = entry
+            file = self.weights(f"model/{name}.safetensors", state)
+            self.parts[name] = replace(entry, file=file)
             configs[name] = dump_part(config)
             if isinstance(part, LLM):
                 part.tokenizer.save_pretrained(self.folder / TOKENIZER)

@@ -7,7 +7,7 @@ embeddings) the first is written, and the manifest lists the others.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def weights_hash(part: nn.Module | Tensors) -> str:
         tensor = tensors[name].detach()
         digest.update(f"{name}\n{tensor.dtype}\n{tuple(tensor.shape)}\n".encode())
         flat = tensor.to("cpu").contiguous().reshape(-1).view(torch.uint8)
-        digest.update(memoryview(flat.numpy()))
+        digest.update(flat.numpy().data)
     return digest.hexdigest()
 
 
@@ -78,12 +78,16 @@ def read_weights(path: Path, tied: Mapping[str, str]) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: not a safetensors file of isthmus ({error})") from error
 
 
-def load_weights(part: nn.Module, tensors: Tensors, where: str) -> None:
+def load_weights(
+    part: nn.Module, tensors: Tensors, where: str, only: Collection[str] | None = None
+) -> None:
     """Put `tensors` into `part`, in their own precision; every name must meet its fellow.
 
-    `where` names the file in messages.
+    `only` names those that are meant, where not all are; `where` the file, in messages.
     """
     own = state_of(part)
+    if only is not None:
+        own = {name: tensor for name, tensor in own.items() if name in only}
     _match(own, tensors, where)
     for name, target in own.items():
         source = tensors[name]
@@ -91,7 +95,7 @@ def load_weights(part: nn.Module, tensors: Tensors, where: str) -> None:
             target.copy_(source)
         else:
             _swap(part, name, source.to(target.device, copy=True))
-    twins = _tied(state_of(part))
+    twins = {n: first for n, first in _tied(state_of(part)).items() if {n, first} <= own.keys()}
     apart = [n for n, first in twins.items() if not torch.equal(tensors[n], tensors[first])]
     if apart:
         raise CheckpointError(

@@ -51,6 +51,13 @@ class Tuner(Part, ABC):
     def groups(self, part: nn.Module) -> list[ParameterGroup]:
         """The parameters that learn, after `apply`."""
 
+    def added(self, part: nn.Module) -> frozenset[str]:
+        """Names, in the part's state, of what `apply` added to it and did not find there.
+
+        A checkpoint of published weights that are otherwise unchanged keeps these alone.
+        """
+        return frozenset()
+
     def finish(self, part: nn.Module) -> None:
         """Hand the part over to the next stage; a tuner that adds nothing does nothing."""
         return

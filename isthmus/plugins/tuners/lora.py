@@ -61,6 +61,14 @@ class Lora(Tuner, name="lora"):
         learning = {name: p for name, p in part.named_parameters() if p.requires_grad}
         return [ParameterGroup("lora", learning, lr=self.config.lr)]
 
+    def added(self, part: nn.Module) -> frozenset[str]:
+        return frozenset(
+            f"{layer}.{name}"
+            for layer, adapter in _adapters(part)
+            for name in adapter.state_dict()
+            if name.startswith("lora_")
+        )
+
     def finish(self, part: nn.Module) -> None:
         if self.config.hand_over == "keep":
             return
