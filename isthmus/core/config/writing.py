@@ -31,4 +31,11 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _string(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # PyYAML folds Unicode's own line breaks into spaces unless it has to escape them.
+    style = '"' if set(text) & set("\x85\u2028\u2029\ufeff") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
 teach(_Dumper)
+_Dumper.add_representer(str, _string)

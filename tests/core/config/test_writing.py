@@ -78,13 +78,15 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(plain)
 @example("1e-5")
 @example("<<")
 @example("=")
 @example("12:30")
 @example("~")
+@example("\x85")
+@example("a\u2028\r\ufeff")
 def test_plain_values_survive(value: object) -> None:
     assert parse(to_yaml({"value": value})).values == {"value": value}
 
