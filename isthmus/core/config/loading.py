@@ -88,26 +88,28 @@ def _validate(
 ) -> tuple[C | None, list[Wrong]]:
     """The typed configuration, if there is one, and what is wrong.
 
-    What spans several fields is checked only once each of them is right. So a wrong setting is
-    taken out and the rest read again, lest a second problem stay hidden behind the first.
+    What spans several fields is checked only once each of them is right. So a stand-in is put
+    for a wrong setting, or it is taken out, and the rest read again, lest a second problem
+    stay hidden behind the first.
     """
     found = {wrong.place: wrong for wrong in mistaken(cls, values)}
-    removed: list[Place] = []
+    changed: set[Place] = set()
     while True:
         try:
             return cls.model_validate(values, context=context), list(found.values())
         except ValidationError as error:
             new = explain(error, cls, values)
         for wrong in new:
-            # What held a removed setting may be wrong only for want of it.
-            if not any(place[: len(wrong.place)] == wrong.place for place in removed):
+            # What held a changed setting may be wrong only because of that.
+            if not any(place[: len(wrong.place)] == wrong.place for place in changed):
                 found.setdefault(wrong.place, wrong)
-        away = [wrong.place for wrong in new if _removable(wrong, values)]
+        away = [wrong for wrong in new if _removable(wrong, values)]
         if not away:
             return None, list(found.values())
-        for place in away:
-            values = _without(values, place)
-        removed += away
+        for wrong in away:
+            stand_in = None if wrong.place in changed else wrong.stand_in
+            values = _changed(values, wrong.place, stand_in)
+            changed.add(wrong.place)
 
 
 def _removable(wrong: Wrong, values: Mapping[str, Any]) -> bool:
@@ -120,9 +122,12 @@ def _removable(wrong: Wrong, values: Mapping[str, Any]) -> bool:
     return not isinstance(around[wrong.place[-1]], Mapping)
 
 
-def _without(values: Any, place: Place) -> Any:
+def _changed(values: Any, place: Place, stand_in: Any) -> Any:
+    """A copy with something else at this place, or without it when that is None."""
     key, rest = place[0], place[1:]
-    if isinstance(values, Mapping):
-        kept = {k: v for k, v in values.items() if rest or k != key}
-        return {**kept, key: _without(values[key], rest)} if rest else kept
-    return [_without(v, rest) if i == key else v for i, v in enumerate(values)]
+    if not isinstance(values, Mapping):
+        return [_changed(v, rest, stand_in) if i == key else v for i, v in enumerate(values)]
+    if rest:
+        return {**values, key: _changed(values[key], rest, stand_in)}
+    kept = {k: v for k, v in values.items() if k != key}
+    return kept if stand_in is None else {**kept, key: stand_in}

@@ -49,7 +49,10 @@ BOUNDS = {
 
 @dataclass
 class Wrong:
-    """What is wrong at one place. The alternatives of a union add up in `needs`."""
+    """What is wrong at one place. The alternatives of a union add up in `needs`.
+
+    `stand_in` is a value that would probably do, with which to look for other problems.
+    """
 
     place: Place
     found: Any
@@ -57,6 +60,7 @@ class Wrong:
     needs: list[str] = field(default_factory=list)
     hint: str = ""
     about_part: bool = False
+    stand_in: Any = None
 
     def message(self) -> str:
         """The sentence."""
@@ -85,6 +89,7 @@ def explain(error: ValidationError, cls: type[Config], values: Mapping[str, Any]
         if need:
             wrong.needs.append(need)
             wrong.hint = _near(wrong.found, context.get("expected", ""))
+            wrong.stand_in = _stand_in(kind, context)
         elif kind == "extra_forbidden":
             wrong.says.append(_unknown(cls, values, place))
         elif kind == "missing":
@@ -139,6 +144,15 @@ def _need(kind: str, context: Mapping[str, Any]) -> str:
         numbers = {k: f"{v:g}" if isinstance(v, float) else v for k, v in context.items()}
         return BOUNDS[kind].format(**numbers)
     return NEEDS.get(kind.split("_")[0], "")
+
+
+def _stand_in(kind: str, context: Mapping[str, Any]) -> Any:
+    if kind == "literal_error":
+        return context["expected"].split("'")[1] if "'" in context["expected"] else None
+    if kind.startswith("bool"):
+        return False
+    numbers = ("int", "float", "finite", "greater", "less", "multiple")
+    return 1 if kind.startswith(numbers) else None
 
 
 def _near(found: Any, expected: str) -> str:
