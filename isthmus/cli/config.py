@@ -62,6 +62,6 @@ def _stage(run: RunConfig, stage: StageConfig) -> tuple[str, ...]:
         ", ".join(source.owner.name for source in stage.data),
         template.owner.name if template else "none",
         stage.objective.owner.name if stage.objective else "lm",
-        f"{batch.samples} samples" if batch.samples else f"{batch.tokens} tokens",
-        f"{stage.steps} steps" if stage.steps else f"{stage.epochs:g} epochs",
+        f"samples: {batch.samples}" if batch.samples else f"tokens: {batch.tokens}",
+        f"steps: {stage.steps}" if stage.steps else f"epochs: {stage.epochs:g}",
     )

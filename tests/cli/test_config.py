@@ -44,7 +44,7 @@ def test_good_file_is_summed_up(file: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert f"{file}: no problems" in result.stdout
     assert "connector: full" in result.stdout
-    assert "256 samples" in result.stdout
+    assert "samples: 256" in result.stdout
     assert "lmsys/vicuna-7b-v1.5" in result.stdout
 
 
