@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,7 +101,7 @@ def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
     value = info.get_default(call_default_factory=True)
-    return "null" if value is None else str(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _build_arguments(part: Any) -> list[tuple[str, str]]:
