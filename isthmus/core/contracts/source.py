@@ -26,6 +26,8 @@ class Source(Part, ABC):
         weight: float = Field(default=1.0, gt=0)
         """How often an epoch uses each sample: 2 is twice, 0.5 a random half."""
 
+    config: Config
+
     @abstractmethod
     def __len__(self) -> int: ...
 
@@ -37,6 +39,11 @@ class Source(Part, ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Changes when the records change: resuming refuses other data."""
+
+    @property
+    def weight(self) -> float:
+        """How often an epoch uses each sample."""
+        return self.config.weight
 
     def texts(self) -> Iterator[str]:
         """Every turn's words, for a tokenizer trained on the run's own text."""

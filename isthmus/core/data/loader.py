@@ -1,0 +1,131 @@
+"""Batches of every optimizer step, made in data workers, and an account of what was skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from isthmus.core.contracts import Batch, Preparer
+from isthmus.core.data.mixture import Mixture
+from isthmus.core.data.plan import Plan, micro_batches
+from isthmus.core.data.workers import in_order
+from isthmus.errors import DataError, ImageError, Unsupervised
+
+OnBadImage = Literal["fail", "skip"]
+
+CHUNK = 64
+"""Samples that a worker measures at once."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A sample that was left out of its step; `reason` names the record and the file."""
+
+    id: str
+    origin: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class StepData:
+    """What one process sees of a step: its micro-batches, possibly none, and what was left
+    out of them."""
+
+    step: int
+    batches: list[Batch]
+    skipped: tuple[Skipped, ...] = ()
+
+
+@dataclass(frozen=True)
+class StepLoader:
+    """Iterating gives the StepData of `first_step` and all steps after it, for process `rank`
+    of `world`. What a step holds does not depend on where iteration began.
+
+    `micro_samples` and `micro_tokens` bound the samples and tokens of one micro-batch. A
+    picture that cannot be read is an error (`fail`), or its sample is left out (`skip`), as
+    one without anything to learn always is. More than `max_skipped` of all samples of the
+    plan left out is an error, `skipped` of them before `first_step` counted in.
+    """
+
+    plan: Plan
+    mixture: Mixture
+    preparer: Preparer
+    rank: int = 0
+    world: int = 1
+    workers: int = 0
+    first_step: int = 0
+    micro_samples: int | None = None
+    micro_tokens: int | None = None
+    on_bad_image: OnBadImage = "fail"
+    max_skipped: float = 0.01
+    skipped: int = 0
+
+    def __iter__(self) -> Iterator[StepData]:
+        left_out = self.skipped
+        for data in in_order(self.load, range(self.first_step, self.plan.steps), self.workers):
+            left_out += len(data.skipped)
+            if left_out > self.max_skipped * self.plan.num_samples / self.world:
+                self._give_up(data, left_out)
+            yield data
+
+    def load(self, step: int) -> StepData:
+        """One step, in this process."""
+        examples: list[Any] = []
+        skipped: list[Skipped] = []
+        for number in self.plan.share(step, self.rank, self.world):
+            sample = self.mixture[number]
+            try:
+                examples.append(self.preparer.prepare(sample))
+            except ImageError as error:
+                if self.on_bad_image == "fail":
+                    raise
+                skipped.append(Skipped(sample.id, sample.origin, str(error)))
+            except Unsupervised as error:
+                skipped.append(Skipped(sample.id, sample.origin, str(error)))
+        lengths = [example.num_tokens for example in examples]
+        batches = [
+            self.preparer.collate([examples[index] for index in group])
+            for group in micro_batches(lengths, self.micro_samples, self.micro_tokens)
+        ]
+        return StepData(step, batches, tuple(skipped))
+
+    def _give_up(self, data: StepData, left_out: int) -> None:
+        whose = "" if self.world == 1 else f", process {self.rank}'s part of them,"
+        last = f" The last: {data.skipped[-1].reason}" if data.skipped else ""
+        raise DataError(
+            f"step {data.step}: {left_out} samples were left out, more than the share of "
+            f"{self.max_skipped:g} (`max_skipped`) of all {self.plan.num_samples}{whose} that may "
+            f"be. Repair the data, or allow more.{last}"
+        )
+
+
+def measure(
+    mixture: Mixture, preparer: Preparer, *, workers: int = 0, on_bad_image: OnBadImage = "fail"
+) -> list[int]:
+    """Tokens of every sample of the mixture, for a plan. A picture whose header cannot be read
+    counts nothing when bad pictures are skipped: loading will leave it out."""
+    job = _Measure(mixture, preparer, on_bad_image)
+    chunks = range((len(mixture) + CHUNK - 1) // CHUNK)
+    return [length for lengths in in_order(job, chunks, workers) for length in lengths]
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """Lengths of the samples of one chunk."""
+
+    mixture: Mixture
+    preparer: Preparer
+    on_bad_image: OnBadImage
+
+    def __call__(self, chunk: int) -> list[int]:
+        last = min((chunk + 1) * CHUNK, len(self.mixture))
+        return [self._length(number) for number in range(chunk * CHUNK, last)]
+
+    def _length(self, number: int) -> int:
+        try:
+            return self.preparer.length(self.mixture[number])
+        except ImageError:
+            if self.on_bad_image == "fail":
+                raise
+            return 0

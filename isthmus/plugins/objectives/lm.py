@@ -1,0 +1,79 @@
+"""`lm`: learn the next token of the answers. What LLaVA's two stages train on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import PositiveInt
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from isthmus import hookimpl
+from isthmus.core.contracts import Loss, Objective, Pack, Preparer, Sample, Tools
+from isthmus.core.data.pack import Encoded, collate, count_tokens, encode_sample
+
+
+class LanguageModelling(Objective, name="lm"):
+    """Cross-entropy of the supervised tokens, summed; its weight is their number."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"llm"})
+
+    class Config(Objective.Config):
+        """Settings of `lm`."""
+
+        rows: PositiveInt = 4096
+        """Supervised tokens whose logits are in memory at once. 4,096 of a vocabulary of
+        32,000 take half a GiB."""
+
+    config: Config
+
+    def preparer(self, tools: Tools) -> Preparer:
+        return ConversationPreparer(tools)
+
+    def forward(self, model: Any, batch: Pack) -> Loss:
+        hidden = model.hidden(batch)
+        learnt = batch.targets != Pack.IGNORE
+        # The head alone costs as much as several layers: it sees no other row.
+        rows, targets = hidden[learnt], batch.targets[learnt]
+        head = model.llm.head
+        if not len(targets):
+            # Zero, but of every weight, or processes would wait for gradients that never come.
+            return Loss(head(hidden[:1]).sum() * 0.0, 0.0)
+        if len(targets) <= self.config.rows:
+            return Loss(_cross_entropy(head, rows, targets), batch.weight)
+        size = self.config.rows
+        chunks = zip(torch.split(rows, size), torch.split(targets, size), strict=True)
+        sums = [
+            checkpoint(_cross_entropy, head, *chunk, use_reentrant=False, preserve_rng_state=False)
+            for chunk in chunks
+        ]
+        return Loss(torch.stack(sums).sum(), batch.weight)
+
+
+def _cross_entropy(head: Callable[[Tensor], Tensor], rows: Tensor, targets: Tensor) -> Tensor:
+    """(rows dim), (rows) -> sum of the rows' losses, computed in fp32."""
+    return F.cross_entropy(head(rows).float(), targets, reduction="sum")
+
+
+class ConversationPreparer(Preparer):
+    """Conversations into packs."""
+
+    def __init__(self, tools: Tools) -> None:
+        self.tools = tools
+
+    def length(self, sample: Sample) -> int:
+        return count_tokens(sample, self.tools)
+
+    def prepare(self, sample: Sample) -> Encoded:
+        return encode_sample(sample, self.tools)
+
+    def collate(self, examples: Sequence[Encoded]) -> Pack:
+        return collate(examples)
+
+
+@hookimpl
+def register_objectives(register: Callable[[type], None]) -> None:
+    register(LanguageModelling)

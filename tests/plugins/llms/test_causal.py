@@ -1,0 +1,265 @@
+"""Decoder families beside transformers' own forward and generate, on the same weights."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from isthmus.core.contracts import Segments
+from isthmus.core.model.draw import drawn_from
+from isthmus.core.model.generate import Prompt, Settings, Stops, generate
+from isthmus.core.model.vlm import VisionLanguageModel
+from isthmus.errors import InputError, PartError
+from isthmus.plugins.llms.causal import Causal
+from isthmus.testing import check_llm, tiny_tokenizer
+from tests.plugins.llms.families import PADDED, RAGGED, SHAPE
+
+TOKENIZER = tiny_tokenizer()
+FAMILIES = RAGGED | PADDED
+SEGMENTS = Segments((7, 11, 1, 19, 5))
+
+
+def build(family: str = "llama", seed: int = 0, **fields: Any) -> Causal:
+    config = Causal.Config(config={"model_type": family, **FAMILIES[family]}, **fields)
+    return drawn_from(config, "llm", seed, {"tokenizer_object": TOKENIZER}).eval()
+
+
+def original(llm: Causal) -> Any:
+    """transformers' own model with the same weights, on its plainest attention."""
+    config = copy.deepcopy(llm.model.config)
+    config._attn_implementation = "eager"
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    model.load_state_dict(llm.model.state_dict())
+    return model
+
+
+def ids(count: int) -> Tensor:
+    torch.manual_seed(count)
+    return torch.randint(3, len(TOKENIZER), (count,))
+
+
+def relative(found: Tensor, wanted: Tensor) -> float:
+    return float((found - wanted).norm() / wanted.norm())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_pack_has_the_logits_and_gradients_of_its_samples_run_alone(family: str) -> None:
+    llm = build(family)
+    assert llm.ragged == (family in RAGGED)
+    theirs = original(llm)
+    embeds = llm.embed(ids(SEGMENTS.offsets[-1])).detach()
+    ours = embeds.clone().requires_grad_()
+    logits = llm.head(llm(ours, SEGMENTS))
+    direction = torch.randn_like(logits)
+    (logits * direction).sum().backward()
+
+    alone = embeds.clone().requires_grad_()
+    samples = torch.split(alone, list(SEGMENTS.lengths))
+    wanted = torch.cat([theirs(inputs_embeds=sample[None]).logits[0] for sample in samples])
+    (wanted * direction).sum().backward()
+    assert relative(logits, wanted) < 1e-5
+    assert relative(ours.grad, alone.grad) < 1e-5
+    for (name, got), want in zip(llm.model.named_parameters(), theirs.parameters(), strict=True):
+        if want.grad is not None and want.grad.norm() > 1e-4:
+            assert relative(got.grad, want.grad) < 1e-5, name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_greedy_answers_are_those_of_transformers_own_generate(family: str) -> None:
+    llm = build(family)
+    texts = [ids(9), ids(4)]
+    prompts = [Prompt(text, torch.empty(0, dtype=torch.long)) for text in texts]
+    settings = Settings(max_new_tokens=12)
+    answers = generate(VisionLanguageModel(llm=llm), prompts, settings, Stops())
+    theirs = original(llm)
+    for text, answer in zip(texts, answers, strict=True):
+        wanted = theirs.generate(
+            input_ids=text[None],
+            attention_mask=torch.ones(1, len(text), dtype=torch.long),
+            max_new_tokens=12,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+        assert answer.ids == tuple(wanted[0, len(text) :].tolist())
+
+
+def test_segments_survive_gradient_checkpointing() -> None:
+    llm = build()
+    embeds = llm.embed(ids(SEGMENTS.offsets[-1])).detach()
+
+    def gradient() -> Tensor:
+        leaf = embeds.clone().requires_grad_()
+        llm(leaf, SEGMENTS).square().sum().backward()
+        return leaf.grad
+
+    plain = gradient()
+    llm.train()
+    for layer in llm.decoder_layers:
+        layer.gradient_checkpointing = True
+        layer._gradient_checkpointing_func = lambda function, *args: (
+            torch.utils.checkpoint.checkpoint(function, *args, use_reentrant=False)
+        )
+    assert relative(gradient(), plain) < 1e-6
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "gpt_neox"])
+def test_layer_inputs_reach_every_decoder_layer(family: str) -> None:
+    llm, seen = build(family), []
+
+    def look(layer, args, kwargs):
+        seen.append(kwargs.pop("media"))
+        return args, kwargs
+
+    for layer in llm.decoder_layers:
+        layer.register_forward_pre_hook(look, with_kwargs=True)
+    media = torch.ones(2)
+    embeds = llm.embed(ids(6))
+    llm(embeds, Segments((6,)), {"media": media})
+    llm.decode(embeds[None], torch.ones(1, 6, dtype=torch.bool), None, {"media": media})
+    assert len(llm.decoder_layers) == 3
+    assert len(seen) == 6
+    assert all(each is media for each in seen)
+
+
+@pytest.mark.parametrize("family", ["stablelm", "bloom"])
+def test_a_family_that_drops_layer_inputs_refuses_them(family: str) -> None:
+    llm = build(family)
+    with pytest.raises(PartError, match="hands its layers no further inputs"):
+        llm(llm.embed(ids(4)), Segments((4,)), {"media": torch.ones(2)})
+
+
+def test_a_family_that_cannot_be_padded_on_the_left_answers_one_at_a_time() -> None:
+    shape = {"model_type": "mamba", "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}
+    llm = Causal.Config(config=shape).build(tokenizer_object=TOKENIZER).eval()
+    assert not llm.ragged
+    embeds = llm.embed(ids(10)).reshape(2, 5, -1)
+    llm.decode(embeds, torch.ones(2, 5, dtype=torch.bool))
+    with pytest.raises(PartError, match="batch of 1"):
+        llm.decode(embeds, torch.tensor([[0, 1, 1, 1, 1], [1, 1, 1, 1, 1]], dtype=torch.bool))
+
+
+def test_weights_from_scratch_are_scaled_unless_stock_is_asked_for() -> None:
+    up, stock = (build(init=init).model.model.layers[0].mlp.up_proj for init in ("scaled", "stock"))
+    assert up.weight.std().item() == pytest.approx(32**-0.5, rel=0.1)
+    assert stock.weight.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_the_vocabulary_and_its_control_tokens_are_the_tokenizers() -> None:
+    config = build().model.config
+    assert config.vocab_size == len(TOKENIZER)
+    assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (0, 1, 2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published LLaMA of 270 tokens, with its tokenizer of as many."""
+    place = tmp_path_factory.mktemp("llama")
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(**SHAPE, vocab_size=len(TOKENIZER))).save_pretrained(place)
+    TOKENIZER.save_pretrained(place)
+    return place
+
+
+def test_published_weights_are_loaded_with_their_tokenizer(folder: Path) -> None:
+    llm = Causal.Config(model=str(folder)).build()
+    assert llm.config.pretrained == str(folder)
+    assert llm.tokenizer("A red dog")["input_ids"] == TOKENIZER("A red dog")["input_ids"]
+    theirs = LlamaForCausalLM.from_pretrained(folder).eval()
+    text = ids(9)
+    wanted = theirs(input_ids=text[None]).logits[0]
+    assert relative(llm.eval().head(llm(llm.embed(text), Segments((9,)))), wanted) < 1e-5
+
+
+def test_new_tokens_begin_as_the_mean_of_the_old_ones(folder: Path) -> None:
+    larger = copy.deepcopy(TOKENIZER)
+    larger.add_tokens(["<one>", "<two>"])
+    llm = Causal.Config(model=str(folder)).build(tokenizer_object=larger)
+    old = LlamaForCausalLM.from_pretrained(folder)
+    for ours, theirs in (
+        (llm.model.get_input_embeddings(), old.get_input_embeddings()),
+        (llm.model.get_output_embeddings(), old.get_output_embeddings()),
+    ):
+        assert ours.weight.shape[0] == len(TOKENIZER) + 2
+        assert torch.equal(ours.weight[:-2], theirs.weight)
+        assert torch.allclose(ours.weight[-2:], theirs.weight.mean(0).expand(2, -1), atol=1e-6)
+
+
+def test_the_blueprint_of_published_weights_needs_no_folder(folder: Path) -> None:
+    plan = Causal.Config(model=str(folder)).build().blueprint()
+    assert plan.pretrained is None
+    assert plan.tokenizer is None
+    assert plan.config["hidden_size"] == 32
+    assert "transformers_version" not in plan.config
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gemma2", "stablelm"])
+def test_it_conforms(family: str) -> None:
+    config = Causal.Config(config={"model_type": family, **FAMILIES[family]})
+    check_llm(config, tokenizer_object=TOKENIZER)
+
+
+def test_it_conforms_when_loaded_from_a_folder(folder: Path) -> None:
+    check_llm(Causal.Config(model=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "lama"}, "'lama' is no causal family"),
+        ({"hidden_size": 32}, "None is no causal family"),
+        ({"model_type": "llama", "hiden_size": 32}, "no key 'hiden_size'. Did you mean 'hidden_"),
+        ({"model_type": "llama", "num_layers": 2}, "no key 'num_layers'. Did you mean 'num_"),
+        ({"model_type": "llama", "hidden_size": "a"}, "expected int"),
+        ({"model_type": "llama", **SHAPE, "hidden_size": 30}, "not a multiple"),
+        ({"model_type": "llama", **SHAPE, "pad_token_id": 9999}, "[Pp]ad"),
+        ({"model_type": "t5"}, "'t5' is no causal family"),
+    ],
+)
+def test_a_wrong_inline_config_is_refused_with_the_key(config: dict, message: str) -> None:
+    with pytest.raises(PartError, match=message):
+        Causal.Config(config=config).build(tokenizer_object=TOKENIZER)
+
+
+def test_one_origin_is_needed_and_only_one() -> None:
+    for fields in ({}, {"model": "a/b", "config": {"model_type": "llama"}}):
+        with pytest.raises(ValueError, match="give either `model`"):
+            Causal.Config(**fields)
+
+
+def test_folders_that_hold_no_model_are_named(tmp_path: Path, folder: Path) -> None:
+    def refused(name: str, message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            Causal.Config(model=name).build(tokenizer_object=TOKENIZER)
+
+    refused(str(tmp_path / "nowhere"), "there is no folder .*nowhere")
+    refused(str(tmp_path), "has no config.json")
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    refused(str(tmp_path), "safetensors")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle, which nobody reads")
+    refused(str(tmp_path), "safetensors")
+
+
+def test_a_hub_id_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="'nobody/nothing' is no folder here and could not be had"):
+        Causal.Config(model="nobody/nothing").build(tokenizer_object=TOKENIZER)
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path: Path, folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    with pytest.raises(PartError, match=r"lacks 1 of this model's weights.*up_proj"):
+        Causal.Config(model=str(tmp_path)).build(tokenizer_object=TOKENIZER)
