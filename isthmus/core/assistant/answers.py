@@ -59,6 +59,8 @@ class AnswerFile:
             os.fsync(self._file.fileno())
         if error is None:
             self.partial.replace(self.path)
+        elif not self.partial.stat().st_size:
+            self.partial.unlink()
 
     def add(self, question: Question, text: str) -> None:
         """Append one answer. Raises WorkError when the disk does not take it."""
@@ -92,7 +94,11 @@ class AnswerFile:
     def _earlier(self, asked: Mapping[str, Question]) -> set[str]:
         """Keys of the questions that an earlier try has answered."""
         done: set[str] = set()
-        for line, text in enumerate(self._whole_rows(), start=1):
+        try:
+            rows = self._whole_rows()
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be gone on with: {error.strerror}") from error
+        for line, text in enumerate(rows, start=1):
             try:
                 done.add(self._check(row_of(text), asked, done))
             except DataError as error:

@@ -12,7 +12,7 @@ import torch
 from isthmus.core import checkpoint
 from isthmus.core import config as configs
 from isthmus.core.assistant.answer_text import AnswerText
-from isthmus.core.assistant.messages import Message, read_messages
+from isthmus.core.assistant.messages import Conversation, Message, read_messages
 from isthmus.core.checkpoint import CHECKPOINTS, Checkpoint
 from isthmus.core.contracts import Sample, Template
 from isthmus.core.data.pack import encode_prompt
@@ -72,7 +72,7 @@ class Assistant:
 
     def answer(
         self,
-        conversations: Sequence[Sequence[Message]],
+        conversations: Sequence[Sequence[Message] | Conversation],
         batch_size: int = 8,
         *,
         numbers: Sequence[int] | None = None,
@@ -97,8 +97,10 @@ class Assistant:
             texts += self._answers(prompts, settings)
         return texts
 
-    def _prompt(self, messages: Sequence[Message], where: str, number: int = 0) -> Prompt:
-        talk = read_messages(messages, where)
+    def _prompt(
+        self, messages: Sequence[Message] | Conversation, where: str, number: int = 0
+    ) -> Prompt:
+        talk = messages if isinstance(messages, Conversation) else read_messages(messages, where)
         sample = Sample(where, talk.turns, talk.pictures, where)
         encoded = encode_prompt(sample, self.tools)
         return Prompt(encoded.ids, encoded.visual, encoded.images, number)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ Message = Mapping[str, Any]
 
 ROLES = ("system", "user", "assistant")
 IMAGE_BREAK = "\n"
-"""What follows an image, before words: LLaVA's data, which models learn from, has it so."""
+"""What parts an image from words behind it that bring no line break: LLaVA's data, and that of
+every built-in source, has it so."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Conversation:
     """Turns that end with the user's, and the pictures that their slots count."""
 
     turns: tuple[Turn, ...]
-    pictures: tuple[Image.Image, ...]
+    pictures: tuple[Picture, ...]
 
 
 def read_messages(messages: Sequence[Message], where: str = "messages") -> Conversation:
@@ -96,7 +98,9 @@ def _content(
         here = f"{place}.content[{index}]"
         kind = piece.get("type") if isinstance(piece, Mapping) else None
         if kind == "text" and isinstance(piece.get("text"), str):
-            pieces += [IMAGE_BREAK] if pieces and isinstance(pieces[-1], ImageSlot) else []
+            behind = bool(pieces) and isinstance(pieces[-1], ImageSlot)
+            if behind and not piece["text"].startswith(IMAGE_BREAK):
+                pieces.append(IMAGE_BREAK)
             pieces.append(piece["text"])
         elif kind == "image" and "image" in piece:
             if message["role"] != "user":
@@ -113,7 +117,7 @@ def _content(
 
 def _picture(value: Any, place: str) -> Image.Image:
     if isinstance(value, str):
-        value = Path(value).expanduser()
+        value = Path(os.path.expanduser(value))
     if not isinstance(value, Picture):
         raise DataError(
             f"{place}.image: a file's path, its bytes or a PIL image is needed; "

@@ -3,12 +3,15 @@ path, a list of paths, or absent."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from isthmus.core.assistant.messages import IMAGE_BREAK, Conversation
+from isthmus.core.contracts import ImageSlot, Turn
 from isthmus.core.data.images import picture_size
 from isthmus.core.data.paths import inside
 from isthmus.errors import DataError
@@ -32,18 +35,23 @@ class Question:
         """The id as JSON: 1 and "1" are two questions."""
         return json.dumps(self.id)
 
-    def messages(self) -> list[dict[str, Any]]:
-        """The question as messages: images where the text says `<image>`, else before it."""
-        images: list[dict[str, Any]] = [{"type": "image", "image": path} for path in self.images]
-        pieces = self.text.split(IMAGE)
-        if not images or len(pieces) == 1:
-            content = [*images, {"type": "text", "text": self.text}]
+    @property
+    def number(self) -> int:
+        """What its answer is drawn by: its own, wherever it stands in a file."""
+        return int.from_bytes(hashlib.sha256(self.key.encode()).digest()[:4], "big")
+
+    def conversation(self) -> Conversation:
+        """One turn of the user's: images where the text says `<image>`, else before it."""
+        slots = [ImageSlot(index) for index in range(len(self.images))]
+        pieces = self.text.split(IMAGE) if slots else [self.text]
+        content: list[str | ImageSlot] = []
+        if len(pieces) == 1:
+            content = [*slots, IMAGE_BREAK, self.text] if slots else [self.text]
         else:
-            content = []
-            for image, piece in zip(images, pieces[:-1], strict=True):
-                content += [{"type": "text", "text": piece}, image]
-            content.append({"type": "text", "text": pieces[-1]})
-        return [{"role": "user", "content": content}]
+            for piece, slot in zip(pieces[:-1], slots, strict=True):
+                content += [piece, slot]
+            content.append(pieces[-1])
+        return Conversation((Turn("user", tuple(content)),), self.images)
 
 
 def read_questions(file: Path, images: Path) -> list[Question]:

@@ -78,28 +78,23 @@ class Manifest:
         try:
             text = path.read_bytes().decode()
             body = json.loads(text)
-            schema = body["schema"]
-        except FileNotFoundError:
-            raise CheckpointError(f"{folder}: no checkpoint, {NAME} is missing") from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{path}: damaged ({error})") from error
-        if isinstance(schema, int) and schema > SCHEMA:
-            raise CheckpointError(
-                f"{path}: written by a newer isthmus (layout {schema}, this one reads up to "
-                f"{SCHEMA}); update isthmus"
-            )
-        if _canonical(body) != text or body.pop("sha256", None) != _digest(body):
-            raise CheckpointError(f"{path}: damaged (its own hash differs)")
-        return Manifest(
-            isthmus=body["isthmus"],
-            schema=schema,
-            files={name: FileEntry(**entry) for name, entry in body["files"].items()},
-            parts={
+            if isinstance(body["schema"], int) and body["schema"] > SCHEMA:
+                raise CheckpointError(
+                    f"{path}: written by a newer isthmus (layout {body['schema']}, this one reads "
+                    f"up to {SCHEMA}); update isthmus"
+                )
+            if _canonical(body) != text or body.pop("sha256") != _digest(body):
+                raise CheckpointError(f"{path}: damaged (its own hash differs)")
+            body["files"] = {name: FileEntry(**entry) for name, entry in body["files"].items()}
+            body["parts"] = {
                 name: PartEntry(**{**entry, "tuners": tuple(entry["tuners"])})
                 for name, entry in body["parts"].items()
-            },
-            tied=body["tied"],
-        )
+            }
+            return Manifest(**body)
+        except FileNotFoundError:
+            raise CheckpointError(f"{folder}: no checkpoint, {NAME} is missing") from None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"{path}: damaged ({type(error).__name__}: {error})") from error
 
 
 def verify(folder: Path, *, deep: bool = True) -> Manifest:

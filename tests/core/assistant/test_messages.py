@@ -46,6 +46,11 @@ def test_images_are_counted_over_turns_and_followed_by_a_newline(tmp_path: Path)
     assert talk.pictures[1].getpixel((0, 0)) == (255, 0, 0)
 
 
+def test_words_that_bring_their_own_line_break_get_no_second() -> None:
+    talk = read_messages([shown(Image.new("RGB", (2, 2)), "\nWhat?")])
+    assert talk.turns[0].content == (ImageSlot(0), "\nWhat?")
+
+
 def test_a_path_may_be_a_string(tmp_path: Path) -> None:
     Image.new("RGB", (4, 3)).save(tmp_path / "x.png")
     assert len(read_messages([shown(str(tmp_path / "x.png"))]).pictures) == 1

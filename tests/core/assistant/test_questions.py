@@ -11,6 +11,7 @@ from PIL import Image
 
 from isthmus.core.assistant.answers import AnswerFile, answer_id
 from isthmus.core.assistant.questions import Question, read_questions
+from isthmus.core.contracts import ImageSlot
 from isthmus.errors import DataError
 
 MODEL = ("run/01-align-000001", {"temperature": 0.0})
@@ -40,12 +41,16 @@ def test_images_stand_before_the_text_or_where_it_says_so(tmp_path: Path, photos
         {"question_id": 4, "image": None, "text": "Why?"},
     ]
     read = read_questions(write(tmp_path / "q.jsonl", rows), photos)
-    a, b = ({"type": "image", "image": photos / name} for name in ("a.png", "deep/b.png"))
-    texts = [{"type": "text", "text": text} for text in ("What?", "", " or ", "?")]
-    contents = [question.messages()[0]["content"] for question in read]
-    assert contents[0] == [a, texts[0]]
-    assert contents[1] == [texts[1], a, texts[2], b, texts[3]]
-    assert contents[2] == [{"type": "text", "text": "What does <image> mean?"}]
+    talks = [question.conversation() for question in read]
+    first, second = ImageSlot(0), ImageSlot(1)
+    assert [talk.turns[0].content for talk in talks] == [
+        (first, "\n", "What?"),
+        ("", first, " or ", second, "?"),
+        ("What does <image> mean?",),
+        ("Why?",),
+    ]
+    files = (photos / "a.png", photos / "deep" / "b.png")
+    assert [talk.pictures for talk in talks] == [files[:1], files, (), ()]
     assert [question.id for question in read] == [1, "1", 3, 4]
 
 

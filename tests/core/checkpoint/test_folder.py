@@ -116,6 +116,14 @@ def test_a_newer_layout_is_no_damage(tmp_path: Path) -> None:
         verify(folder)
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"schema": 1}', "\udcff"])
+def test_a_manifest_that_is_something_else_is_damage(text: str, tmp_path: Path) -> None:
+    folder = put(tmp_path, "01-align-000001")
+    (folder / "manifest.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(CheckpointError, match=r"manifest\.json: damaged"):
+        verify(folder)
+
+
 def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path) -> None:
     folder = put(tmp_path, "01-align-000001")
     listing = Manifest.read(folder)
