@@ -9,6 +9,9 @@ import pytest
 
 from tests.site_folder import site  # noqa: F401 (a fixture)
 
+# Tensors here are tiny: several threads a process would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

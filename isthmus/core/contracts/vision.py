@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -74,6 +75,15 @@ class Images:
             pixels=torch.cat(pixels),
             crops=tuple(len(crop) for crop in pixels),
             grids=tuple(transform.grids(picture.size) for picture in pictures),
+        )
+
+    @staticmethod
+    def joined(batches: Sequence[Images]) -> Images:
+        """These batches as one, in order; at least one."""
+        return Images(
+            pixels=torch.cat([batch.pixels for batch in batches]),
+            crops=tuple(count for batch in batches for count in batch.crops),
+            grids=tuple(grids for batch in batches for grids in batch.grids),
         )
 
 

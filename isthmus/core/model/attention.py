@@ -60,7 +60,8 @@ def dense(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, rule: 
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     elif mask is not None:
         scores = scores + mask
-    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    exact = torch.promote_types(scores.dtype, torch.float32)
+    weights = scores.softmax(dim=-1, dtype=exact).to(query.dtype)
     return functional.dropout(weights, rule.dropout) @ value
 
 

@@ -46,8 +46,8 @@ class Decoder(CausalLLM, ABC):
         self.takes_positions = "position_ids" in inspect.signature(self.body.forward).parameters
         self.ragged = True
         """Whether a pack runs as it is, or as a padded batch; found out by trying."""
-        self.pads_left = True
-        """Whether prompts of different lengths can be answered together; likewise."""
+        self.decodes = True
+        """Whether a left-padded batch, read through a cache, is right; likewise."""
         if not embedding.is_meta:
             self._try_out()
 
@@ -112,10 +112,10 @@ class Decoder(CausalLLM, ABC):
         cache: Any | None = None,
         layer_inputs: Mapping[str, Any] | None = None,
     ) -> tuple[Tensor, Any]:
-        if not self.pads_left and not bool(mask.all()):
+        if not self.decodes:
             raise PartError(
-                f"{label(self.config)}: {self.family} cannot answer prompts of different lengths "
-                "together; generate with a batch of 1"
+                f"{label(self.config)}: {self.family} gives other results through its cache, or "
+                "in a left-padded batch, than it should. It can be trained here, but not asked"
             )
         positions = (mask.long().cumsum(dim=-1) - 1).clamp(min=0)
         output = self._run(
@@ -169,7 +169,7 @@ class Decoder(CausalLLM, ABC):
                     f"{label(self.config)}: {self.family} gives other results in a batch than alone"
                 )
             last = torch.tensor(TRIAL.offsets[1:]) - 1
-            self.pads_left = alike(lambda: self._left_padded(texts), wanted[last])
+            self.decodes = alike(lambda: self._left_padded(texts), wanted[last])
         self.train(training)
 
     def _alone(self, texts: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -165,7 +165,7 @@ def _read(
     flat, states = model.embed(
         torch.cat([prompt.ids for prompt in prompts]).to(device),
         torch.cat(visual).to(device),
-        _joined(images) if images else None,
+        Images.joined(images) if images else None,
     )
     longest = max(lengths)
     real = [torch.arange(longest, device=device) >= longest - length for length in lengths]
@@ -173,14 +173,6 @@ def _read(
     embeds = flat.new_zeros(len(prompts), longest, flat.shape[1])
     embeds[mask] = flat
     return embeds, mask, None if states is None else {LAYER_INPUT: states}
-
-
-def _joined(images: Sequence[Images]) -> Images:
-    return Images(
-        pixels=torch.cat([each.pixels for each in images]),
-        crops=tuple(count for each in images for count in each.crops),
-        grids=tuple(grids for each in images for grids in each.grids),
-    )
 
 
 class _Choice:

@@ -1,0 +1,36 @@
+"""For authors of parts: a conformance kit, and tiny parts to try one's own beside.
+
+    from isthmus.testing import check_connector
+
+    def test_my_connector():
+        check_connector(MyConnector.Config(queries=8))
+
+Each check takes the configuration of a part, builds it, and raises `ContractBroken` with what
+it did, what was promised, and where the promise is written. No network and no GPU are needed.
+"""
+
+from isthmus.testing.connector import check_connector
+from isthmus.testing.encoder import check_encoder
+from isthmus.testing.llm import check_llm
+from isthmus.testing.promises import ContractBroken
+from isthmus.testing.tiny import (
+    tiny_encoder_config,
+    tiny_llm_config,
+    tiny_model_config,
+    tiny_pictures,
+    tiny_texts,
+    tiny_tokenizer,
+)
+
+__all__ = [
+    "ContractBroken",
+    "check_connector",
+    "check_encoder",
+    "check_llm",
+    "tiny_encoder_config",
+    "tiny_llm_config",
+    "tiny_model_config",
+    "tiny_pictures",
+    "tiny_texts",
+    "tiny_tokenizer",
+]

@@ -1,0 +1,126 @@
+"""Does a connector keep its contract (`isthmus.core.contracts.connector`)?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from isthmus.core.contracts import (
+    AnyConnector,
+    CrossAttentionConnector,
+    CrossAttentionStates,
+    Features,
+    Grid,
+    Grids,
+    Segments,
+)
+from isthmus.testing.promises import (
+    build,
+    check_config,
+    check_gradient,
+    check_rebuilding,
+    close,
+    promise,
+)
+from isthmus.testing.tiny import tiny_llm_config, tiny_texts
+
+GRIDS: tuple[Grids, ...] = ((Grid(4, 4),), (Grid(4, 4),), (Grid(4, 4),))
+
+
+def check_connector(
+    config: AnyConnector.Config,
+    dim_in: int = 24,
+    dim_out: int = 32,
+    grids: Sequence[Grids] = GRIDS,
+    **runtime: Any,
+) -> None:
+    """Build the connector and try every promise on random features laid out by `grids`, one
+    for each image. Raises ContractBroken."""
+    check_config(config)
+    widths = {"dim_in": dim_in, "dim_out": dim_out, **runtime}
+    connector: AnyConnector = build(config, **widths).eval()
+    features = _features(tuple(grids), dim_in)
+    if isinstance(connector, CrossAttentionConnector):
+        _check_states(connector, features)
+        _check_neutral(build(config, **{**widths, "dim_out": 32}).eval(), features)
+    else:
+        _check_tokens(connector, features)
+    _check_alone(connector, features)
+    if any(True for _ in connector.parameters()):
+        check_gradient(connector, lambda: _run(connector, features))
+    check_rebuilding(
+        connector,
+        lambda part: _run(part, features).detach(),
+        lambda plan, seed: build(plan, seed, **widths),
+    )
+
+
+def _features(grids: tuple[Grids, ...], dim: int) -> Features:
+    count = sum(grid.num_features for each in grids for grid in each)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Features(torch.randn(count, dim), grids)
+
+
+def _run(connector: AnyConnector, features: Features) -> Tensor:
+    """Visual tokens, or the real states, end to end."""
+    seen: Tensor | CrossAttentionStates = connector(features)
+    return seen.values[seen.mask] if isinstance(seen, CrossAttentionStates) else seen
+
+
+def _check_tokens(connector: AnyConnector, features: Features) -> None:
+    name = type(connector).__qualname__
+    promised = [connector.config.num_tokens(grids) for grids in features.grids]
+    seen = _run(connector, features)
+    promise(
+        tuple(seen.shape) == (sum(promised), connector.dim_out),
+        f"{name}: Config.num_tokens promises {promised} visual tokens, so forward must give "
+        f"({sum(promised)} {connector.dim_out}), not {tuple(seen.shape)}",
+    )
+    promise(bool(seen.isfinite().all()), f"{name}: some visual tokens are not finite")
+
+
+def _check_states(connector: CrossAttentionConnector, features: Features) -> None:
+    name = type(connector).__qualname__
+    promised = sum(connector.config.num_tokens(grids) for grids in features.grids)
+    promise(promised == 0, f"{name}: states take no place in the sequence; num_tokens must be 0")
+    states = connector(features)
+    promise(
+        states.mask.dtype == torch.bool
+        and states.values.shape[:2] == states.mask.shape
+        and len(states.mask) == len(features.grids),
+        f"{name}: states are (images tokens dim) with a bool mask (images tokens), not "
+        f"{tuple(states.values.shape)} with {tuple(states.mask.shape)} {states.mask.dtype}",
+    )
+
+
+def _check_neutral(connector: CrossAttentionConnector, features: Features) -> None:
+    """Freshly attached, its gates at zero, it changes nothing: not one bit."""
+    from isthmus.core.model.vlm import LAYER_INPUT
+
+    llm = build(tiny_llm_config(), texts=tiny_texts).eval()
+    embeds, segments = llm.embed(torch.arange(3, 13)), Segments((6, 4))
+    before = llm(embeds, segments)
+    connector.attach(llm)
+    after = llm(embeds, segments, {LAYER_INPUT: connector(features)})
+    promise(
+        torch.equal(before, after),
+        f"{type(connector).__qualname__}.attach: with its gates at zero the LLM's output must be "
+        "the same to the last bit",
+    )
+
+
+def _check_alone(connector: AnyConnector, features: Features) -> None:
+    runs = torch.split(features.values, list(features.counts))
+    alone = [
+        _run(connector, Features(values, (grids,)))
+        for values, grids in zip(runs, features.grids, strict=True)
+    ]
+    close(
+        torch.cat(alone),
+        _run(connector, features),
+        f"{type(connector).__qualname__}: what it gives for each image alone, and in one batch",
+    )

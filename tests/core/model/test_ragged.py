@@ -1,0 +1,69 @@
+"""The attention backend: what it refuses, and what it says to transformers' mask interface."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from isthmus.core.contracts import Segments
+from isthmus.core.model.layout import Layout
+from isthmus.core.model.ragged import BACKEND, Local, attention, register
+from isthmus.errors import WorkError
+
+QKV = tuple(torch.randn(1, 2, 6, 4) for _ in range(3))
+LAYOUT = Layout(Segments((4, 2)), torch.device("cpu"))
+LAYER = nn.Module()
+
+
+def mask(**given):
+    from transformers import AttentionMaskInterface
+
+    register()
+    shape = {"batch_size": 2, "q_length": 3, "kv_length": 3, "kv_offset": 0}
+    return AttentionMaskInterface._global_mapping[BACKEND](**{**shape, **given})
+
+
+def test_segments_beside_a_mask_are_refused() -> None:
+    with pytest.raises(WorkError, match="its samples would see each other"):
+        attention(LAYER, *QKV, torch.ones(1, 1, 6, 6, dtype=torch.bool), segments=LAYOUT)
+
+
+@pytest.mark.parametrize("extra", ["position_bias", "s_aux", "cache"])
+def test_what_it_cannot_compute_is_refused_and_not_left_out(extra: str) -> None:
+    with pytest.raises(WorkError, match=extra):
+        attention(LAYER, *QKV, None, **{extra: torch.ones(2)})
+
+
+def test_a_layer_that_looks_both_ways_cannot_run_on_a_pack() -> None:
+    with pytest.raises(WorkError, match="causal"):
+        attention(LAYER, *QKV, None, is_causal=False, segments=LAYOUT)
+
+
+def test_a_window_must_be_known_to_the_layer_that_has_it() -> None:
+    output, weights = attention(LAYER, *QKV, Local(3), sliding_window=3, segments=LAYOUT)
+    assert output.shape == (1, 6, 2, 4)
+    assert weights is None
+    for window in (None, 4):
+        with pytest.raises(WorkError, match="local attention"):
+            attention(LAYER, *QKV, Local(3), sliding_window=window, segments=LAYOUT)
+
+
+def test_a_pack_has_no_mask() -> None:
+    assert mask(attention_mask=None, q_offset=0) is None
+    assert mask(attention_mask=None, q_offset=0, local_size=7) == Local(7)
+
+
+def test_left_padding_and_a_filled_cache_have_one() -> None:
+    padded = torch.tensor([[0, 1, 1], [1, 1, 1]], dtype=torch.bool)
+    wanted = padded[:, None, None] & torch.ones(3, 3, dtype=torch.bool).tril()
+    assert torch.equal(mask(attention_mask=padded, q_offset=0), wanted)
+    later = mask(attention_mask=None, q_offset=4, q_length=2, kv_length=6)
+    assert torch.equal(later[0, 0], torch.ones(6, 6, dtype=torch.bool).tril()[4:])
+
+
+def test_it_is_registered_once() -> None:
+    from transformers import AttentionInterface
+
+    assert register() == register() == BACKEND
+    assert AttentionInterface._global_mapping[BACKEND] is attention
