@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
-
-from isthmus.core import checkpoint
 from isthmus.core import config as configs
 from isthmus.core.assistant.answer_text import AnswerText
 from isthmus.core.assistant.messages import Conversation, Message, read_messages
-from isthmus.core.checkpoint import CHECKPOINTS, Checkpoint
 from isthmus.core.contracts import Sample, Template
 from isthmus.core.data.pack import encode_prompt
 from isthmus.core.model.generate import Prompt, Settings, Stops, generate, stream
 from isthmus.core.model.vlm import VisionLanguageModel
-from isthmus.errors import CheckpointError, InputError, PartError
+from isthmus.errors import PartError
 
 
 class Assistant:
@@ -120,81 +114,6 @@ class Assistant:
                 yield piece
         if rest := text.finish():
             yield rest
-
-
-def load(
-    folder: Path | str, device: str | None = None, dtype: torch.dtype | None = None
-) -> Assistant:
-    """The assistant in a checkpoint folder, or in the newest whole checkpoint of a run.
-
-    On a GPU where there is one; in bf16 there if the run was, else in fp32. Damaged newer
-    checkpoints are warned of. Raises CheckpointError.
-    """
-    opened = checkpoint.load(folder)
-    for line in opened.skipped:
-        warnings.warn(f"skipped a checkpoint: {line}", stacklevel=2)
-    return assistant_of(opened, device, dtype)
-
-
-def assistant_of(
-    opened: Checkpoint, device: str | None = None, dtype: torch.dtype | None = None
-) -> Assistant:
-    """The assistant in a checkpoint that is open already; see `load`."""
-    run = configs.parse(opened.run, str(opened.folder / "run.yaml")).values
-    template = _template(opened, run)
-    place = _device(device)
-    if dtype is None:
-        half = run.get("precision") == "bf16" and place.type == "cuda"
-        dtype = torch.bfloat16 if half else torch.float32
-    model = opened.model()
-    for parameter in model.parameters():
-        # Parameters alone: rotary frequencies are buffers, and need fp32.
-        parameter.data = parameter.data.to(dtype)
-    return Assistant(model.to(place), template, run.get("blind") is True, name_of(opened.folder))
-
-
-def name_of(folder: Path) -> str:
-    """`llava/02-instruct-005196`: the run and its checkpoint."""
-    folder = folder.resolve()
-    run = folder.parent.parent.name if folder.parent.name == CHECKPOINTS else ""
-    return f"{run}/{folder.name}" if run else folder.name
-
-
-def _template(opened: Checkpoint, run: Mapping[str, Any]) -> Template:
-    """That of the stage which the checkpoint was saved in, or else the run's."""
-    stages = run.get("stages") or [{}]
-    index = opened.trainer.index if opened.trainer else -1
-    try:
-        stage = stages[index]
-    except IndexError:
-        raise CheckpointError(
-            f"{opened.folder}: trainer.json counts more stages than run.yaml has"
-        ) from None
-    written = stage.get("template") or run.get("template")
-    if not written:
-        raise CheckpointError(
-            f"{opened.folder}: run.yaml names no template, so this model was not taught to answer"
-        )
-    fields = {"type": written} if isinstance(written, str) else written
-    template: Template = configs.validate_part("template", fields).build()
-    return template
-
-
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"device {name!r}: unknown; write cpu, cuda, cuda:1 or mps") from None
-    here = {
-        "cpu": 1,
-        "cuda": torch.cuda.device_count(),
-        "mps": int(torch.backends.mps.is_available()),
-    }.get(device.type, 0)
-    if (device.index or 0) >= here:
-        raise InputError(f"device {name!r}: this machine has none, or torch does not see it")
-    return device
 
 
 def _settings(max_new_tokens: int, temperature: float, top_p: float, seed: int) -> Settings:
