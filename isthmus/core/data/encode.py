@@ -60,9 +60,9 @@ def tokenize(spans: Sequence[Span], tokenizer: Any) -> Tokens:
     for texts, right in groups:
         text, answers = _joined(texts)
         starts = [begin for begin, _ in answers if begin]
-        for token in runs.encode(text, starts, left, right) if text else ():
-            ids.append(token.id)
-            supervised.append(_overlaps(token, answers))
+        tokens = runs.encode(text, starts, left, right) if text else []
+        ids += [id for id, _, _ in tokens]
+        supervised += _learnt(tokens, answers)
         if isinstance(right, ControlSpan):
             ids.append(runs.id(right.token))
             supervised.append(right.supervised)
@@ -100,10 +100,13 @@ def _joined(texts: Sequence[TextSpan]) -> tuple[str, list[tuple[int, int]]]:
     return text, answers
 
 
-def _overlaps(token: Token, answers: Sequence[tuple[int, int]]) -> bool:
+def _learnt(tokens: Sequence[Token], answers: Sequence[tuple[int, int]]) -> list[bool]:
+    """Whether each token of a run overlaps an answer."""
+    if not answers:
+        return [False] * len(tokens)
     # A token may stand for no character, like the dummy space before a newline.
-    last = max(token.end, token.begin + 1)
-    return any(token.begin < end and last > begin for begin, end in answers)
+    spans = [(begin, max(end, begin + 1)) for _, begin, end in tokens]
+    return [any(b < end and e > begin for begin, end in answers) for b, e in spans]
 
 
 def lay_out(tokens: Tokens, places: Mapping[int, int], max_length: int | None = None) -> Layout:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise, takewhile
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,13 +24,8 @@ MARK = "\ue000isthmus"
 """What private names begin with: no text to be tokenised contains it."""
 
 
-@dataclass(frozen=True)
-class Token:
-    """An id and the characters [begin, end) of its run that it stands for."""
-
-    id: int
-    begin: int
-    end: int
+Token = tuple[int, int, int]
+"""An id, and the characters [begin, end) of its run that it stands for."""
 
 
 class RunTokenizer:
@@ -60,13 +55,15 @@ class RunTokenizer:
         self.backend.post_processor = None
         self.backend.encode_special_tokens = True
         self.added = {t.content: t for t in own.get_added_tokens_decoder().values()}
-        self.controls = {
+        self.special_ids = {
             id for id, token in own.get_added_tokens_decoder().items() if token.special
         }
-        self.controls.discard(tokenizer.unk_token_id)
+        self.special_ids.discard(tokenizer.unk_token_id)
         specials = sorted((t.content for t in self.added.values() if t.special), key=len)
         self.special = re.compile("|".join(map(re.escape, reversed(specials))) or r"(?!)")
         self.backend.add_special_tokens([AddedToken(t, special=True) for t in sorted(controls)])
+        # The same words come again and again: system turns, questions, the ends of prompts.
+        self._tokens = lru_cache(maxsize=256)(self._encode)
         self.mark = mark
         self.names: dict[str | None, str] = {}
 
@@ -110,14 +107,14 @@ class RunTokenizer:
         done: list[Token] = []
         base, before = 0, left
         edges = [*starts, len(text)]
-        here = self._encode(text[: edges[0]], before, None if starts else right)
+        here = self._tokens(text[: edges[0]], before, None if starts else right)
         for edge, further in pairwise(edges):
             after = right if further == len(text) else None
-            longer = self._encode(text[base:further], before, after)
-            if [t.id for t in longer[: len(here)]] != [t.id for t in here]:
+            longer = self._tokens(text[base:further], before, after)
+            if [token[0] for token in longer[: len(here)]] != [token[0] for token in here]:
                 done += _moved(here, base)
                 base, before = edge, ImageSpan(0)
-                longer = self._encode(text[base:further], before, after)
+                longer = self._tokens(text[base:further], before, after)
             here = longer
         return done + _moved(here, base)
 
@@ -130,22 +127,24 @@ class RunTokenizer:
         before, after = self.name(left), self.name(right)
         encoding = self.backend.encode(before + text + after, add_special_tokens=False)
         first, last = int(bool(before)), len(encoding.ids) - int(bool(after))
-        shift, size = len(before), len(text)
-        tokens: list[Token] = []
-        for id, (begin, end) in zip(
-            encoding.ids[first:last], encoding.offsets[first:last], strict=True
-        ):
-            token = Token(id, max(begin - shift, 0), min(end - shift, size))
-            tokens += self._spelt(text, token) if id in self.controls else [token]
-        return tokens
+        ids, offsets = encoding.ids[first:last], encoding.offsets[first:last]
+        shift = len(before)
+        tokens = [(id, b - shift, e - shift) for id, (b, e) in zip(ids, offsets, strict=True)]
+        if self.special_ids.isdisjoint(ids):
+            return tokens
+        return [spelt for token in tokens for spelt in self._spelt(text, token)]
 
     def _spelt(self, text: str, token: Token) -> Iterator[Token]:
         """A control token that was typed, in characters: the vocabulary of some tokenizers
         (Unigram, WordLevel) also holds it as an ordinary piece."""
+        id, begin, end = token
+        if id not in self.special_ids:
+            yield token
+            return
         name = self.name(ImageSpan(0))
-        for at in range(token.begin, token.end):
-            for id in self.backend.encode(name + text[at], add_special_tokens=False).ids[1:]:
-                yield Token(id, at, at + 1)
+        for at in range(begin, end):
+            for letter in self.backend.encode(name + text[at], add_special_tokens=False).ids[1:]:
+                yield letter, at, at + 1
 
     def name(self, span: ControlSpan | ImageSpan | None) -> str:
         """The private name of a control token or an image, made known to `backend`.
@@ -167,7 +166,9 @@ class RunTokenizer:
 
 
 def _moved(tokens: list[Token], shift: int) -> list[Token]:
-    return [Token(token.id, token.begin + shift, token.end + shift) for token in tokens]
+    if not shift:
+        return tokens
+    return [(id, begin + shift, end + shift) for id, begin, end in tokens]
 
 
 Key = tuple[int, str, frozenset[str]]
