@@ -9,6 +9,7 @@ sum * processes / weight.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -68,9 +69,12 @@ class Counts:
 
 @dataclass(frozen=True)
 class StepResult:
-    """One step, over all processes. `shared` are the caller's own numbers, summed."""
+    """One step, over all processes. `shared` are the caller's own numbers, summed.
 
-    loss: float
+    `loss` is None when nothing was supervised, and nothing moved.
+    """
+
+    loss: float | None
     grad_norm: float
     counts: Counts
     metrics: dict[str, float]
@@ -78,7 +82,7 @@ class StepResult:
 
 
 class Engine:
-    """Takes optimizer steps. `prepared` is the root module as `Parallel.prepare` gave it.
+    """Takes optimizer steps. `root` is put on its device and shared between the processes.
 
     `spare` makes a real batch for a process that has none in a step: it runs, multiplied by
     zero, so that every process takes part in the exchange of gradients.
@@ -86,54 +90,58 @@ class Engine:
 
     def __init__(
         self,
-        prepared: nn.Module,
+        root: Root,
         optimizer: AdamW,
         parallel: Parallel,
         *,
-        accumulates: bool,
+        name: str,
         clip: float | None,
         seed: int,
         spare: Callable[[], Batch],
     ) -> None:
-        self.prepared = prepared
+        self.root = root
+        self.prepared = parallel.prepare(root)
         self.optimizer = optimizer
         self.parallel = parallel
-        self.accumulates = accumulates
+        self.name = name
         self.clip = clip
         self.seed = seed
         self.spare = spare
 
+    @property
+    def learning(self) -> dict[str, nn.Parameter]:
+        """Name -> parameter that learns, of model and objective."""
+        return {name: p for name, p in self.root.named_parameters() if p.requires_grad}
+
     def step(
         self, step: int, batches: Sequence[Batch], share: Callable[[], Sequence[float]]
-    ) -> StepResult | None:
-        """One step on this process's micro-batches, which may be none.
+    ) -> StepResult:
+        """Step `step` (from 0) on this process's micro-batches, which may be none.
 
         `share` is read at the end, before the weights move, and summed over the processes.
-        None, and nothing moves, when no process has anything supervised.
         """
         counts = Counts.of(batches, self.parallel)
         if counts.weight == 0:
-            return None
-        if not self.accumulates and len(batches) > 1:
+            return StepResult(None, 0.0, counts, {}, self.parallel.sum(share()))
+        if not self.root.objective.accumulates and len(batches) > 1:
             raise InputError(
-                f"step {step}: this objective compares all samples of a batch with each other "
-                f"and cannot accumulate, but the step has {len(batches)} micro-batches on one "
-                "process; leave `micro_samples` and `micro_tokens` out, or lower `samples`"
+                f"{self.name}, step {step + 1}: {self.root.objective.name!r} compares all samples "
+                f"of a batch with each other and cannot accumulate, but there are {len(batches)} "
+                "micro-batches; leave `micro_samples` and `micro_tokens` out"
             )
         sums, metrics = self._backward(step, batches, counts.weight)
-        bad = [i for i, value in enumerate(sums) if not torch.isfinite(value)]
-        total = float(torch.stack(sums).sum()) if sums else 0.0
+        bad = [index for index, value in enumerate(sums) if not torch.isfinite(value)]
         names = sorted(metrics)
-        own = [total, float(len(bad)), *(float(metrics[name]) for name in names)]
+        own = [sum(map(float, sums)), len(bad), *(float(metrics[name]) for name in names)]
         shared = self.parallel.sum([*own, *share()])
         norm = self._clip()
-        if shared[1] or not torch.isfinite(norm):
-            self._refuse(step, batches, bad, float(norm))
+        if shared[1] or not math.isfinite(norm):
+            self._refuse(step, batches, bad, norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return StepResult(
             loss=shared[0] / counts.weight,
-            grad_norm=float(norm),
+            grad_norm=norm,
             counts=counts,
             metrics={n: v / counts.weight for n, v in zip(names, shared[2:], strict=False)},
             shared=shared[len(own) :],
@@ -145,36 +153,36 @@ class Engine:
         """Gradients of the whole step; returns each micro-batch's loss sum and all metrics."""
         sums: list[Tensor] = []
         metrics: dict[str, Tensor] = {}
-        scale = self.parallel.world / weight
+        counted = 1.0 if batches else 0.0
+        scale = counted * self.parallel.world / weight
         for index, batch in enumerate(batches or [self.spare()]):
             seed_draws(derive(self.seed, step, index, self.parallel.rank))
             last = index >= len(batches) - 1
             with nullcontext() if last else self.parallel.no_sync(self.prepared):
                 total, extra = self.prepared(batch.to(self.parallel.device))
-                (total * (scale if batches else 0.0)).backward()
-            factor = 1.0 if batches else 0.0
-            if batches:
-                sums.append(total.detach())
+                (total * scale).backward()
+            sums.append(total.detach() * counted)
             for name, value in extra.items():
-                metrics[name] = metrics.get(name, 0.0) + value.detach() * factor
+                metrics[name] = metrics.get(name, 0.0) + value.detach() * counted
         return sums, metrics
 
-    def _clip(self) -> Tensor:
+    def _clip(self) -> float:
+        """Norm of the whole gradient, which is then no longer than `clip`."""
         parameters = learning_parameters(self.optimizer)
         if self.clip is not None:
-            return nn.utils.clip_grad_norm_(parameters, self.clip)
-        return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+            return float(nn.utils.clip_grad_norm_(parameters, self.clip))
+        return float(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
 
     def _refuse(self, step: int, batches: Sequence[Batch], bad: list[int], norm: float) -> None:
         """All processes come here together and raise the same error."""
         self.optimizer.zero_grad()
-        guilty = [i for i in range(len(batches)) if i in bad or not bad]
-        named = [(bool(bad), [s for i in guilty for s in batches[i].samples])]
-        everyone = self.parallel.gather(named[0])
+        own = [s for i, batch in enumerate(batches) if i in bad or not bad for s in batch.samples]
+        everyone = self.parallel.gather((bool(bad), own))
         certain = any(sure for sure, _ in everyone)
         samples = [s for sure, ids in everyone if sure or not certain for s in ids]
         what = "the loss" if certain else f"the gradient (norm {norm})"
         raise NonFiniteLoss(
-            f"step {step}: {what} is not finite; the weights are those before this step. "
-            f"Samples: {', '.join(samples)}. Lower the learning rate, or look at these samples."
+            f"{self.name}, step {step + 1}: {what} is not finite; the weights are those before "
+            f"this step. Samples: {', '.join(samples)}. Lower the learning rate, or look at these "
+            "samples."
         )

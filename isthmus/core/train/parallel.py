@@ -120,20 +120,28 @@ class Parallel:
 
     def on_main(self, work: Callable[[], T]) -> T:
         """Do it on the main process alone; all get what it returned, or an error like its."""
-        outcome: list[Any] = [None, None]
+        result: T | None = None
         error: IsthmusError | None = None
         if self.is_main:
             try:
-                outcome[0] = work()
+                result = work()
             except IsthmusError as raised:
                 error = raised
-                outcome[1] = (isinstance(raised, InputError), str(raised))
+        told: list[Any] = [(result, error and (isinstance(error, InputError), str(error)))]
         if self.world > 1:
-            torch.distributed.broadcast_object_list(outcome, src=0)
-        if outcome[1] is not None:
-            is_input, message = outcome[1]
+            torch.distributed.broadcast_object_list(told, src=0)
+        result, failure = told[0]
+        if failure:
+            is_input, message = failure
             raise error or (InputError(message) if is_input else WorkError(message))
-        return outcome[0]
+        return result
+
+    def main_first(self, work: Callable[[], T]) -> T:
+        """Do it on every process, on the main one before the others: downloads happen once,
+        and what is wrong is said once."""
+        done: list[T] = []
+        self.on_main(lambda: done.append(work()))
+        return done[0] if done else work()
 
 
 def _leave_group() -> None:

@@ -48,7 +48,7 @@ class MetricsFile(Events):
     interrupted run had written beyond it is forgotten.
     """
 
-    def __init__(self, out: Path, done: Mapping[str, int]) -> None:
+    def __init__(self, out: Path, done: Mapping[str, float]) -> None:
         self.metrics, self.curves = out / METRICS, out / CURVES
         lines = [
             line

@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -28,6 +28,15 @@ class StopFlag:
     def __init__(self) -> None:
         self.signal: int | None = None
         self._since = 0.0
+
+    def share(self) -> list[float]:
+        """One number for each signal, to be summed over the processes."""
+        return [float(self.signal == number) for number in SIGNALS]
+
+    @staticmethod
+    def agreed(shared: Sequence[float]) -> int | None:
+        """The signal that some process got, from the sums of `share`."""
+        return next((number for number, n in zip(SIGNALS, shared, strict=True) if n), None)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -19,24 +19,36 @@ from isthmus.errors import PartError
 
 @dataclass(frozen=True)
 class Tuned:
-    """One part, its tuner, and the parameters that learn."""
+    """One part, its tuner, and the parameters that learn.
+
+    `added` are names of the part's weights that the tuner added, now (`adds`) or in an earlier
+    stage whose additions it takes up.
+    """
 
     part: str
     module: nn.Module
+    config: Tuner.Config
     tuner: Tuner
     groups: tuple[ParameterGroup, ...]
+    added: frozenset[str]
+    adds: bool
 
 
 def apply_tuners(parts: Mapping[str, nn.Module], tuners: Mapping[str, Tuner.Config]) -> list[Tuned]:
     """Freeze every part, then let the tuners take theirs."""
     for module in parts.values():
         module.requires_grad_(False)
-    tuned = []
-    for name, config in tuners.items():
-        tuner: Tuner = config.build()
-        tuner.apply(parts[name])
-        tuned.append(Tuned(name, parts[name], tuner, tuple(tuner.groups(parts[name]))))
-        _check_groups(tuned[-1])
+    return [_apply(name, parts[name], config) for name, config in tuners.items()]
+
+
+def _apply(part: str, module: nn.Module, config: Tuner.Config) -> Tuned:
+    tuner: Tuner = config.build()
+    before = tuner.added(module)
+    tuner.apply(module)
+    added = tuner.added(module)
+    groups = tuple(tuner.groups(module))
+    tuned = Tuned(part, module, config, tuner, groups, added, adds=added != before)
+    _check_groups(tuned)
     return tuned
 
 
@@ -53,26 +65,21 @@ def _check_groups(tuned: Tuned) -> None:
         )
 
 
-def set_modes(parts: Mapping[str, nn.Module], tuned: list[Tuned]) -> None:
-    """Parts that learn in train mode, the others in eval mode (no dropout, fixed statistics)."""
-    learning = {item.part for item in tuned if item.groups}
-    for name, module in parts.items():
-        module.train(name in learning)
-
-
-def set_precision(parts: Mapping[str, nn.Module], bf16: bool, trained: set[str]) -> None:
+def set_precision(
+    parts: Mapping[str, nn.Module], bf16: bool, learnt: Mapping[str, frozenset[str]]
+) -> None:
     """What learns is kept in fp32; in bf16 runs, what is frozen in bf16.
 
-    A part that an earlier stage trained (`trained`) is not rounded when it freezes: its
-    weights exist nowhere else. Buffers stay as they are (rotary frequencies need fp32).
+    What an earlier stage has `learnt` is not rounded when it freezes: it exists nowhere else.
+    Buffers stay as they are (rotary frequencies need fp32).
     """
     for name, module in parts.items():
-        for parameter in module.parameters():
+        for key, parameter in module.named_parameters():
             if not parameter.is_floating_point():
                 continue
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
-            elif bf16 and name not in trained:
+            elif bf16 and key not in learnt[name]:
                 parameter.data = parameter.data.to(torch.bfloat16)
 
 

@@ -68,10 +68,9 @@ def model() -> nn.Module:
 def engine(module: nn.Module, **fields: Any) -> Engine:
     root = Root(module, Squares(Squares.Config()), bf16=False)
     group = ParameterGroup("part", dict(module.named_parameters()))
-    settings: dict[str, Any] = {"accumulates": True, "clip": None, "seed": 0, "spare": rows}
-    parallel = Parallel()
+    settings: dict[str, Any] = {"name": "align", "clip": None, "seed": 0, "spare": rows}
     optimizer = build_optimizer([group], OptimizerConfig(lr=0.1))
-    return Engine(parallel.prepare(root), optimizer, parallel, **(settings | fields))
+    return Engine(root, optimizer, Parallel(), **(settings | fields))
 
 
 def take(made: Engine, batches: Sequence[Rows], step: int = 0) -> Any:
@@ -128,7 +127,9 @@ def test_nan_loss_stops_before_the_weights_and_names_the_samples():
     data = rows()
     data.values[3, 0] = torch.nan
     batches = [data.pick(0, 1), data.pick(2, 3), data.pick(4, 5)]
-    with pytest.raises(NonFiniteLoss, match=r"step 7: the loss.*Samples: s2, s3\.") as caught:
+    with pytest.raises(
+        NonFiniteLoss, match=r"align, step 8: the loss.*Samples: s2, s3\."
+    ) as caught:
         take(engine(module), batches, step=7)
     assert caught.value.exit_code == 1
     for name, value in module.state_dict().items():
@@ -147,16 +148,17 @@ def test_infinite_gradient_stops_too():
 def test_step_without_anything_supervised_moves_nothing():
     module = model()
     before = copy.deepcopy(module.state_dict())
-    assert take(engine(module), []) is None
+    assert take(engine(module), []).loss is None
     empty = Rows(torch.ones(1, 4), torch.zeros(1), ("s",))
-    assert take(engine(module), [empty]) is None
+    assert take(engine(module), [empty]).loss is None
     assert all(torch.equal(v, before[n]) for n, v in module.state_dict().items())
 
 
-def test_objective_that_cannot_accumulate_says_so():
-    made = engine(model(), accumulates=False)
+def test_objective_that_cannot_accumulate_says_so(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Squares, "accumulates", False)
+    made = engine(model())
     take(made, [rows()])
-    with pytest.raises(InputError, match="cannot accumulate.*2 micro-batches"):
+    with pytest.raises(InputError, match=r"cannot accumulate.*2 micro-batches"):
         take(made, [rows().pick(0), rows().pick(1)])
 
 

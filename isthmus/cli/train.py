@@ -1,0 +1,56 @@
+"""`isthmus train`: run the stages of a YAML, show their progress, say what came of it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="The run, as YAML.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change one setting: stages.0.optimizer.lr=1e-3. May be given often.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run, instead of the YAML's `out`.")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from the newest checkpoint, or start when none is."),
+    ] = False,
+) -> None:
+    """Train a model as CONFIG says.
+
+    Under torchrun or `accelerate launch`, every process runs this verb; the first one talks.
+    """
+    from rich.console import Console
+
+    from isthmus.cli.display import Bar, Lines
+    from isthmus.core.config import PluginEvents, load
+    from isthmus.core.contracts import EventList
+    from isthmus.core.train.config import RunConfig
+    from isthmus.core.train.run import run
+
+    settings = load(RunConfig, config, overrides or [])
+    if out:
+        settings = settings.model_copy(update={"out": out})
+    talks = os.environ.get("RANK", "0") == "0"
+    console = Console(quiet=not talks)
+    display = Bar(console) if console.is_terminal else Lines(console)
+    with closing(display):
+        folder = run(settings, events=EventList([display, PluginEvents()]), resume=resume)
+    for label, what in (
+        ("checkpoint", folder),
+        ("curves", settings.out / "curves.png"),
+        ("talk to it", f"isthmus chat --model {settings.out} --image FILE"),
+    ):
+        console.print(f"{label + ':':12}{what}", markup=False, highlight=False, soft_wrap=True)

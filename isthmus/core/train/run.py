@@ -1,0 +1,96 @@
+"""A run, from a configuration to its last checkpoint: the table of contents of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+from isthmus.core.config import dump, load, parse
+from isthmus.core.contracts import EventList, Events
+from isthmus.core.model.build import build_model
+from isthmus.core.model.vlm import VisionLanguageModel
+from isthmus.core.train.config import RunConfig
+from isthmus.core.train.history import History
+from isthmus.core.train.opening import OpenStage, needed_parts, open_stages, texts
+from isthmus.core.train.parallel import Parallel
+from isthmus.core.train.progress import MetricsFile, Trackers
+from isthmus.core.train.session import Session
+from isthmus.core.train.signals import stop_on_signals
+from isthmus.core.train.stage import Stage
+from isthmus.core.train.start import Start, claim, find_start
+
+
+def run(
+    config: RunConfig | Path | str | Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    events: Events | None = None,
+    resume: bool = False,
+) -> Path:
+    """Train a model stage by stage; returns the folder of the last checkpoint.
+
+    `config` is a YAML file, a mapping as YAML would give it, or a RunConfig; `overrides` are
+    those of `--set`. `resume` goes on from the newest whole checkpoint in the run's folder,
+    or starts when there is none. `events` hear the run on the main process.
+
+    Raises InputError before anything is loaded or written, when the input is wrong; WorkError
+    when the work fails; Interrupted, after saving, when SIGTERM or Ctrl-C asked it to stop.
+    """
+    settings = _typed(config, overrides)
+    parallel = Parallel(settings.threads)
+    stages = parallel.main_first(lambda: open_stages(settings))
+    start = find_start(settings, stages, parallel, resume)
+    if start.checkpoint and start.index == len(stages):
+        return start.checkpoint.folder
+    model, history = parallel.main_first(lambda: _model(settings, stages, start))
+    parallel.on_main(lambda: claim(settings))
+    with ExitStack() as until_done:
+        heard = _listeners(settings, stages, start, parallel, events, until_done)
+        stop = until_done.enter_context(stop_on_signals())
+        session = Session(settings, parallel, model, history, heard, stop)
+        under_way = start.under_way
+        for stage in stages[start.index :]:
+            folder = Stage(session, stage, under_way).train()
+            under_way = None
+    return folder
+
+
+def _typed(
+    config: RunConfig | Path | str | Mapping[str, Any], overrides: Sequence[str]
+) -> RunConfig:
+    if not isinstance(config, RunConfig):
+        return load(RunConfig, config, overrides)
+    if overrides:
+        return load(RunConfig, parse(dump(config)).values, overrides)
+    return config
+
+
+def _model(
+    settings: RunConfig, stages: Sequence[OpenStage], start: Start
+) -> tuple[VisionLanguageModel, History]:
+    """The model as the run finds it: just built, or as its checkpoint left it."""
+    only = needed_parts(settings, stages)
+    if start.checkpoint:
+        return start.checkpoint.model(only), History.resume(start.checkpoint)
+    model = build_model(settings.model, texts=lambda: texts(stages), seed=settings.seed, only=only)
+    return model, History.begin(model.parts(), settings.model)
+
+
+def _listeners(
+    settings: RunConfig,
+    stages: Sequence[OpenStage],
+    start: Start,
+    parallel: Parallel,
+    events: Events | None,
+    until_done: ExitStack,
+) -> Events:
+    """Who hears of the run: its files, its trackers, the caller; on the main process."""
+    if not parallel.is_main:
+        return Events()
+    heard: list[Events] = [MetricsFile(settings.out, start.done(stages))]
+    if settings.trackers:
+        trackers = parallel.start_trackers(settings.trackers, settings.out, {"run": dump(settings)})
+        heard.append(until_done.enter_context(closing(Trackers(trackers))))
+    return EventList([*heard, *([events] if events else [])])

@@ -1,0 +1,77 @@
+"""What all stages of a run share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isthmus.core.checkpoint import (
+    CHECKPOINTS,
+    TrainerState,
+    checkpoint_name,
+    flatten_optimizer,
+    save,
+)
+from isthmus.core.config import dump
+from isthmus.core.contracts import CheckpointSaved, Events
+from isthmus.core.model.vlm import VisionLanguageModel
+from isthmus.core.train.config import RunConfig
+from isthmus.core.train.engine import Engine
+from isthmus.core.train.history import History
+from isthmus.core.train.opening import OpenStage
+from isthmus.core.train.parallel import Parallel
+from isthmus.core.train.signals import StopFlag
+
+
+@dataclass
+class Session:
+    """A run under way, seen from one process. `events` hear of it on the main one alone."""
+
+    settings: RunConfig
+    parallel: Parallel
+    model: VisionLanguageModel
+    history: History
+    events: Events
+    stop: StopFlag
+
+    def tell(self, what: str, event: Any) -> None:
+        """Fire an event."""
+        if self.parallel.is_main:
+            getattr(self.events, what)(event)
+
+    def asked_to_stop(self) -> int | None:
+        """The signal that some process got, the same answer on all of them."""
+        return self.stop.agreed(self.parallel.sum(self.stop.share()))
+
+    def save(
+        self, stage: OpenStage, step: int, skipped: int, engine: Engine, *, finished: bool
+    ) -> Path:
+        """Write a checkpoint of this moment; all processes wait for it."""
+        name = stage.config.name
+        folder = self.settings.out / CHECKPOINTS / checkpoint_name(stage.index, name, step)
+        state = TrainerState(
+            stage=name,
+            index=stage.index,
+            step=step,
+            finished=finished,
+            data={"skipped": skipped},
+            fingerprints={name: stage.mixture.fingerprint},
+            extra={"changed": sorted(self.history.changed)},
+        )
+        optimizer = None if finished else flatten_optimizer(engine.optimizer, engine.learning)
+        self.parallel.on_main(
+            lambda: save(
+                folder,
+                self.model,
+                dump(self.settings),
+                trainer=state,
+                optimizer=optimizer,
+                objective=None if finished else stage.objective.state_dict(),
+                unchanged=self.history.unchanged,
+                tuners=self.history.added,
+                keep=self.settings.keep,
+            )
+        )
+        self.tell("checkpoint_saved", CheckpointSaved(name, step, folder))
+        return folder

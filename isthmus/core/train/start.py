@@ -1,0 +1,140 @@
+"""Where a run begins: in an empty folder, or after its newest whole checkpoint."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isthmus.core.checkpoint import CHECKPOINTS, Checkpoint, TrainerState, load
+from isthmus.core.config import dump, parse
+from isthmus.core.train.config import RunConfig
+from isthmus.core.train.opening import OpenStage
+from isthmus.core.train.parallel import Parallel
+from isthmus.errors import CheckpointError, InputError
+
+CONFIG = "config.yaml"
+
+FREE = {"out", "workers", "threads", "trackers", "keep", "save_every"}
+"""Settings that may differ on resume: the course of training does not follow from them."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run takes up: before stage `index`, or inside it. None of it is a new run."""
+
+    checkpoint: Checkpoint | None = None
+
+    @property
+    def index(self) -> int:
+        """The stage to train next, from 0."""
+        if self.checkpoint is None:
+            return 0
+        state = state_of(self.checkpoint)
+        return state.index + 1 if state.finished else state.index
+
+    @property
+    def under_way(self) -> Checkpoint | None:
+        """The checkpoint, if its stage is not over."""
+        if self.checkpoint and not state_of(self.checkpoint).finished:
+            return self.checkpoint
+        return None
+
+    def done(self, stages: Sequence[OpenStage]) -> dict[str, float]:
+        """Stage -> its steps that are done and kept, of the stages that have any."""
+        over = {stage.config.name: math.inf for stage in stages[: self.index]}
+        if self.under_way:
+            state = state_of(self.under_way)
+            over[state.stage] = state.step
+        return over
+
+
+def find_start(
+    settings: RunConfig, stages: Sequence[OpenStage], parallel: Parallel, resume: bool
+) -> Start:
+    """Where to begin; nothing is written. Raises InputError when the folder holds another
+    run, or this one and `resume` is not set, or when settings or data are not those before."""
+    folder = parallel.on_main(lambda: _find(settings, stages, resume))
+    return Start(load(folder, deep=False) if folder else None)
+
+
+def claim(settings: RunConfig) -> None:
+    """Make the run's folder, with the resolved configuration in it."""
+    try:
+        settings.out.mkdir(parents=True, exist_ok=True)
+        (settings.out / CONFIG).write_text(dump(settings), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"out: {settings.out} cannot be written: {error.strerror}") from error
+
+
+def state_of(checkpoint: Checkpoint) -> TrainerState:
+    """The trainer's state of a checkpoint to be resumed."""
+    if checkpoint.trainer is None:
+        raise CheckpointError(
+            f"{checkpoint.folder}: it holds a model but no state of a training run to go on with"
+        )
+    return checkpoint.trainer
+
+
+def _find(settings: RunConfig, stages: Sequence[OpenStage], resume: bool) -> Path | None:
+    out = settings.out
+    _check_place(out)
+    holds = (out / CONFIG).exists() or (out / CHECKPOINTS).exists()
+    if holds and not resume:
+        raise InputError(
+            f"out: {out} already holds a run. Write --resume to go on with it (in Python: "
+            "resume=True), or give another folder with --out"
+        )
+    saved = out / CHECKPOINTS
+    if not saved.is_dir() or all(path.name.startswith(".") for path in saved.iterdir()):
+        return None
+    checkpoint = load(out)
+    _refuse_drift(checkpoint, settings)
+    _refuse_other_data(checkpoint, stages)
+    return checkpoint.folder
+
+
+def _check_place(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"out: {out} is a file; a run needs a folder of its own")
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise InputError(f"out: {out} cannot be made, since {there} is not a folder to write to")
+
+
+def _refuse_drift(checkpoint: Checkpoint, settings: RunConfig) -> None:
+    before = parse(checkpoint.run).values
+    now = parse(dump(settings)).values
+    changed = list(_differences(before, now, ""))
+    if changed:
+        raise InputError(
+            f"{checkpoint.folder} was trained with other settings: {'; '.join(changed[:5])}. "
+            "Give them back to resume, or start a new run with --out"
+        )
+
+
+def _differences(before: Any, now: Any, where: str) -> Iterator[str]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in (*before, *(key for key in now if key not in before)):
+            if key not in FREE:
+                inner = f"{where}.{key}" if where else str(key)
+                yield from _differences(before.get(key), now.get(key), inner)
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for index, pair in enumerate(zip(before, now, strict=True)):
+            yield from _differences(*pair, f"{where}[{index}]")
+    elif before != now:
+        yield f"{where} was {before!r} and is {now!r}"
+
+
+def _refuse_other_data(checkpoint: Checkpoint, stages: Sequence[OpenStage]) -> None:
+    before = state_of(checkpoint).fingerprints
+    for stage in stages:
+        now = stage.mixture.fingerprint
+        if before.get(stage.config.name, now) != now:
+            raise InputError(
+                f"stages[{stage.index}].data: it is not the data that {checkpoint.folder} was "
+                "trained on; give back the same records, or start a new run with --out"
+            )
