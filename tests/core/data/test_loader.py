@@ -12,7 +12,9 @@ from isthmus.core.data.mixture import Mixture
 from isthmus.core.data.plan import Plan
 from isthmus.core.data.workers import in_order
 from isthmus.errors import DataError, ImageError, WorkError
-from tests.core.data.toys import IdPreparer, numbered
+from isthmus.plugins.objectives.lm import LanguageModelling
+from isthmus.plugins.sources.llava import Llava
+from tests.core.data.toys import IdPreparer, numbered, tools
 
 MIXTURE = Mixture([numbered(40)])
 
@@ -142,3 +144,22 @@ def test_other_errors_are_not_disguised():
 
     with pytest.raises(ZeroDivisionError):
         list(in_order(job, range(1)))
+
+
+def test_real_photos_become_packs(data_folder):
+    folder = data_folder / "llava_pretrain_2k"
+    file = folder / "blip_laion_cc_sbu_2k.json"
+    source = Llava.Config(file=file, images=folder / "images", limit=24).build()
+    mixture = Mixture([source])
+    preparer = LanguageModelling.Config().build().preparer(tools())
+    lengths = measure(mixture, preparer)
+    plan = Plan(mixture, tokens=400, epochs=1, lengths=lengths)
+    seen = []
+    for data in StepLoader(plan, mixture, preparer, micro_tokens=200):
+        for pack in data.batches:
+            assert pack.num_images == len(pack.samples)
+            assert pack.num_tokens <= max(200, *lengths)
+            numbers = [n for n in range(24) if source[n].id in pack.samples]
+            assert pack.num_tokens == sum(lengths[n] for n in numbers)
+            seen += pack.samples
+    assert sorted(seen) == sorted(source[n].id for n in range(24))

@@ -49,10 +49,7 @@ ANSWERS = ["A cat.", " lead", "trail ", "\nline\n", "", " ", "42", "\u732b\U0001
 def with_template(text: str, tokenizer=None):
     own = copy.deepcopy(tokenizer or small_tokenizer())
     if "<|im_start|>" in text:
-        own.add_special_tokens(
-            {"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]},
-            replace_extra_special_tokens=False,
-        )
+        own.add_tokens(["<|im_start|>", "<|im_end|>"], special_tokens=True)
     own.chat_template = text
     return own
 
