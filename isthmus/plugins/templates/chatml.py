@@ -13,10 +13,11 @@ START, END = "<|im_start|>", "<|im_end|>"
 
 
 class ChatML(Template, name="chatml"):
-    """`<|im_start|>user\\nquestion<|im_end|>\\n<|im_start|>assistant\\nanswer<|im_end|>\\n`.
+    """Turns between control tokens: the format of Qwen, Yi and many others.
 
-    The Chat Markup Language of OpenAI. A tokenizer without the two control tokens writes
-    them in characters, which works but is longer, and which a user could type.
+    `<|im_start|>user\\nquestion<|im_end|>\\n<|im_start|>assistant\\nanswer<|im_end|>\\n`,
+    the Chat Markup Language of OpenAI. A tokenizer without the two control tokens writes them
+    in characters, which works but is longer, and which a user could type.
     """
 
     class Config(Template.Config):

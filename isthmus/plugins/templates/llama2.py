@@ -11,10 +11,11 @@ from isthmus.core.data.spans import content, control, end_token, split_system, s
 
 
 class Llama2(Template, name="llama2"):
-    """`[INST] <<SYS>>\\nSYSTEM\\n<</SYS>>\\n\\nquestion [/INST] answer </s><s>[INST] ...`.
+    """The conversation of Llama-2-chat, with the system words of LLaVA.
 
-    As in facebookresearch/llama and haotian-liu/LLaVA (`llava_llama_2`). Every round after
-    the first begins with whatever the tokenizer begins a text with.
+    `[INST] <<SYS>>\\nSYSTEM\\n<</SYS>>\\n\\nquestion [/INST] answer </s><s>[INST] ...`, as in
+    facebookresearch/llama and haotian-liu/LLaVA (`llava_llama_2`). Every round after the first
+    begins with whatever the tokenizer begins a text with.
     """
 
     class Config(Template.Config):

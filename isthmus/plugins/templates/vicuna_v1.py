@@ -11,9 +11,10 @@ from isthmus.core.data.spans import content, control, end_token, split_system
 
 
 class VicunaV1(Template, name="vicuna_v1"):
-    """`SYSTEM USER: question ASSISTANT: answer</s>USER: question ASSISTANT: answer</s>`.
+    """The conversation of Vicuna 1.1 and of LLaVA-1.5.
 
-    As in lm-sys/FastChat and haotian-liu/LLaVA; `</s>` is the tokenizer's end of text.
+    `SYSTEM USER: question ASSISTANT: answer</s>USER: question ASSISTANT: answer</s>`, as in
+    lm-sys/FastChat and haotian-liu/LLaVA; `</s>` is the tokenizer's end of text.
     """
 
     class Config(Template.Config):
