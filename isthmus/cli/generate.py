@@ -84,16 +84,17 @@ def _generate(
     if done := len(asked) - len(answers.open):
         screen.print(f"{done} of {len(asked)} questions are answered already")
     if answers.open or not out.exists():
-        with answers, _progress(screen, len(answers.open)) as advance:
+        with answers:
             speaker = assistant_of(opened, device)
-            for first in range(0, len(answers.open), batch_size):
-                batch = answers.open[first : first + batch_size]
-                numbers = [question.number for question in batch]
-                talks = [question.conversation() for question in batch]
-                texts = speaker.answer(talks, batch_size, numbers=numbers, **settings)
-                for question, text in zip(batch, texts, strict=True):
-                    answers.add(question, text)
-                advance(len(batch))
+            with _progress(screen, len(answers.open)) as advance:
+                for first in range(0, len(answers.open), batch_size):
+                    batch = answers.open[first : first + batch_size]
+                    numbers = [question.number for question in batch]
+                    talks = [question.conversation() for question in batch]
+                    texts = speaker.answer(talks, batch_size, numbers=numbers, **settings)
+                    for question, text in zip(batch, texts, strict=True):
+                        answers.add(question, text)
+                    advance(len(batch))
     screen.print(f"answers: {out}", markup=False, soft_wrap=True)
 
 

@@ -51,7 +51,7 @@ def save(
     the `weights_hash` that it had when it was built: those that came from a hub id or a folder
     are referenced instead of copied, and only what tuners added is. `states` replaces the
     parts' own state where a sharded model had to be gathered. `keep` then prunes older
-    checkpoints beside this one (`prune`).
+    checkpoints beside this one (`prune`): of a finished stage, all but this.
 
     Raises WorkError when the disk does not take it; what was there before is still there.
     """
@@ -71,7 +71,7 @@ def save(
     try:
         tidy(folder.parent)
         if keep is not None:
-            prune(folder.parent, keep)
+            prune(folder.parent, 1 if trainer and trainer.finished else keep)
     except OSError as error:
         raise WorkError(
             f"{folder}: the checkpoint is whole, but older ones could not be removed: {error}"

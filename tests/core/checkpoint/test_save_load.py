@@ -133,3 +133,12 @@ def test_missing_and_unexpected_weights_are_errors(tmp_path: Path, build: Build)
     folder = checkpoint.save(tmp_path / "01-a-1", model, RUN, states=states)
     with pytest.raises(CheckpointError, match=rf"missing: {name}; unexpected: {name}_x"):
         checkpoint.load(folder).model()
+
+
+def test_a_finished_stage_keeps_its_last_checkpoint_alone(tmp_path: Path, build: Build) -> None:
+    model = build()
+    for step in (1, 2, 3):
+        state = TrainerState("a", 0, step, finished=step == 3)
+        checkpoint.save(tmp_path / f"01-a-{step}", model, RUN, trainer=state, keep=2)
+        left = sorted(path.name for path in tmp_path.iterdir())
+        assert left == {1: ["01-a-1"], 2: ["01-a-1", "01-a-2"], 3: ["01-a-3"]}[step]
