@@ -1,1 +1,1 @@
-"""Every built-in part. They come in through the registry, like a stranger's; nobody imports them."""
+"""Every built-in part. They come in by the registry, like a stranger's; nobody imports them."""

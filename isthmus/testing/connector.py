@@ -49,13 +49,13 @@ def check_connector(
     else:
         _check_tokens(connector, features)
     _check_alone(connector, features)
-    if any(True for _ in connector.parameters()):
-        check_gradient(connector, lambda: _run(connector, features))
     check_rebuilding(
         connector,
         lambda part: _run(part, features).detach(),
         lambda plan, seed: build(plan, seed, **widths),
     )
+    if any(True for _ in connector.parameters()):
+        check_gradient(connector, lambda: _run(connector, features))
 
 
 def _features(grids: tuple[Grids, ...], dim: int) -> Features:

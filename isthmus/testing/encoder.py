@@ -34,13 +34,14 @@ def check_encoder(
     _check_features(encoder, images)
     _check_alone(encoder, pictures)
     _check_dark(encoder)
-    check_gradient(encoder, lambda: encoder(images).values)
 
     def run(part: Encoder) -> Tensor:
         with torch.no_grad():
             return _look(part, Images.of(pictures, part.transform)).values
 
     check_rebuilding(encoder, run, lambda plan, seed: build(plan, seed, **runtime))
+    # Last: train mode may leave its mark on running statistics.
+    check_gradient(encoder, lambda: encoder(images).values)
 
 
 def _look(encoder: Encoder, images: Images) -> Features:

@@ -37,12 +37,12 @@ def check_llm(config: LLM.Config, **runtime: Any) -> None:
     _check_pack(llm, ids)
     _check_order(llm, ids)
     _check_decode(llm, ids)
-    check_gradient(llm, lambda: llm.head(llm(llm.embed(ids), SEGMENTS)))
 
     def make(plan: Any, seed: int) -> Any:
         return build(plan, seed, **{**runtime, "tokenizer_object": llm.tokenizer})
 
     check_rebuilding(llm, lambda part: _hidden(part, ids), make)
+    check_gradient(llm, lambda: llm.head(llm(llm.embed(ids), SEGMENTS)))
 
 
 @torch.no_grad()

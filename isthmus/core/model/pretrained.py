@@ -27,6 +27,7 @@ VOLATILE = frozenset(
     (
         *("_name_or_path", "architectures", "auto_map", "chunk_size_feed_forward", "dtype"),
         *("id2label", "label2id", "output_attentions", "output_hidden_states", "problem_type"),
+        *("out_features", "out_indices", "stage_names"),  # of backbones for detection
         *("return_dict", "torch_dtype", "transformers_version", "use_cache"),
     )
 )

@@ -21,7 +21,7 @@ from isthmus.core.model.vision_tower import Select, used_layers
 from isthmus.errors import InputError, PartError, did_you_mean
 
 HUB = "hub"
-FILES = ("model.safetensors", "open_clip_model.safetensors")
+FILE = "model.safetensors"
 
 
 class Timm(Encoder, name="timm"):
@@ -131,16 +131,15 @@ def _create(config: Timm.Config) -> tuple[Any, dict[str, Any]]:
             "`timm.list_models()` gives their names"
         )
     options = dict(config.options)
-    published = timm.get_pretrained_cfg(config.model)
+    try:
+        published = timm.get_pretrained_cfg(config.model)
+    except RuntimeError as error:
+        tags = timm.list_pretrained(config.model.split(".")[0] + ".*")
+        raise PartError(f"encoder timm: {error} There are: {', '.join(tags)}") from error
     if config.image_size and published is not None and published.fixed_input_size:
         options["img_size"] = config.image_size
-    if config.weights:
-        overlay = {"state_dict": _weights(config, published)}
-        options |= {"pretrained": True, "pretrained_cfg_overlay": overlay}
-    try:
-        model = timm.create_model(config.model, num_classes=0, **options)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise PartError(f"encoder timm: {config.model} could not be built: {error}") from error
+    weights = _weights(config, published) if config.weights else None
+    model = _build(config, options, weights)
     if not hasattr(model, "prune_intermediate_layers"):
         raise PartError(f"encoder timm: {config.model} gives no features of its inner layers")
     if not config.weights and config.init == "scaled":
@@ -148,6 +147,33 @@ def _create(config: Timm.Config) -> tuple[Any, dict[str, Any]]:
     size = options.get("img_size", config.image_size)
     wanted = {"img_size": size} if size else {}
     return model, timm.data.resolve_data_config(wanted, model=model)
+
+
+def _build(config: Timm.Config, options: dict[str, Any], weights: dict[str, Tensor] | None) -> Any:
+    import timm
+
+    if weights is not None:
+        overlay = {"state_dict": weights}
+        options = {**options, "pretrained": True, "pretrained_cfg_overlay": overlay}
+    try:
+        model = timm.create_model(config.model, num_classes=0, **options)
+        if weights is None:
+            return model
+        again = timm.create_model(config.model, num_classes=0, **options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise PartError(f"encoder timm: {config.model} could not be built: {error}") from error
+    # timm passes over weights that a file lacks. What was drawn instead differs the second time.
+    drawn = [
+        name
+        for (name, one), other in zip(model.named_parameters(), again.parameters(), strict=True)
+        if not torch.equal(one, other)
+    ]
+    if drawn:
+        raise PartError(
+            f"encoder timm: weights: {config.weights} lacks {len(drawn)} of {config.model}'s "
+            f"weights ({', '.join(drawn[:3])}, ...); they would have been random"
+        )
+    return model
 
 
 def _weights(config: Timm.Config, published: Any) -> dict[str, Tensor]:
@@ -167,19 +193,18 @@ def _weights(config: Timm.Config, published: Any) -> dict[str, Tensor]:
             f"encoder timm: {config.model} has no published weights; write `weights: null` to "
             "draw them, or give a .safetensors file"
         )
-    for file in FILES:
-        try:
-            return load_file(hf_hub_download(source, file))
-        except (EntryNotFoundError, OSError) as error:
-            reached = not isinstance(error, LocalEntryNotFoundError)
-            if reached and isinstance(error, EntryNotFoundError):
-                continue
-            raise InputError(
-                f"encoder timm: the weights of {config.model} could not be had from the hub "
-                f"({source}): {str(error).splitlines()[0]} Give `weights:` a .safetensors file, "
-                "or null to draw them"
-            ) from error
-    raise InputError(f"encoder timm: {source} has no {' or '.join(FILES)} on the hub")
+    try:
+        return load_file(hf_hub_download(source, FILE))
+    except LocalEntryNotFoundError as error:
+        why = str(error).splitlines()[0]
+    except EntryNotFoundError:
+        why = f"there is no {FILE}"
+    except OSError as error:
+        why = str(error).splitlines()[0]
+    raise InputError(
+        f"encoder timm: the weights of {config.model} could not be had from the hub ({source}): "
+        f"{why}. Give `weights:` a .safetensors file, or null to draw them"
+    )
 
 
 @hookimpl

@@ -24,6 +24,11 @@ SWIN = {
     "options": {"embed_dim": 16, "depths": [1, 1, 2, 1], "num_heads": [1, 1, 2, 2]},
     "image_size": 64,
 }
+SQUASH = {
+    "model": "eva02_base_patch14_448",
+    "options": {"depth": 2, "embed_dim": 48, "num_heads": 2},
+    "image_size": 28,
+}
 RESNET = {"model": "resnet10t", "image_size": 64}
 
 
@@ -130,6 +135,7 @@ def test_the_hub_is_asked_for_safetensors_alone(monkeypatch: pytest.MonkeyPatch)
     ("fields", "message"),
     [
         ({"model": "resnet11t"}, "timm has no model 'resnet11t'. Did you mean 'resnet"),
+        ({"model": "vit_tiny_patch16_224.nope"}, "tag .nope. .*There are: vit_tiny_patch16_224"),
         ({**RESNET, "weights": None, "select": "cls_patch"}, "no class token"),
         ({**RESNET, "weights": None, "layer": 9}, "there is no layer 9; the model has 5"),
         ({**VIT, "weights": None, "options": {"dept": 3}}, "could not be built.*dept"),
