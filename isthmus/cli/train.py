@@ -32,20 +32,19 @@ def train(
 
     Under torchrun or `accelerate launch`, every process runs this verb; the first one talks.
     """
-    from rich.console import Console
-
+    from isthmus.cli.console import console
     from isthmus.cli.display import Bar, Lines
     from isthmus.core.config import PluginEvents, load
     from isthmus.core.contracts import EventList
     from isthmus.core.train.config import RunConfig
     from isthmus.core.train.run import run
 
+    screen = console()
+    screen.quiet = os.environ.get("RANK", "0") != "0"
     settings = load(RunConfig, config, overrides or [])
     if out:
         settings = settings.model_copy(update={"out": out})
-    talks = os.environ.get("RANK", "0") == "0"
-    console = Console(quiet=not talks)
-    display = Bar(console) if console.is_terminal else Lines(console)
+    display = Bar(screen) if screen.is_terminal else Lines(screen)
     with closing(display):
         folder = run(settings, events=EventList([display, PluginEvents()]), resume=resume)
     for label, what in (
@@ -53,4 +52,4 @@ def train(
         ("curves", settings.out / "curves.png"),
         ("talk to it", f"isthmus chat --model {settings.out} --image FILE"),
     ):
-        console.print(f"{label + ':':12}{what}", markup=False, highlight=False, soft_wrap=True)
+        screen.print(f"{label + ':':12}{what}", markup=False, soft_wrap=True)

@@ -24,7 +24,7 @@ from isthmus.core.train.freeze import FrozenWeights
 from isthmus.core.train.opening import OpenStage
 from isthmus.core.train.optimizer import build_optimizer, set_lr
 from isthmus.core.train.schedule import lr_factor
-from isthmus.core.train.seeds import derive
+from isthmus.core.train.seeds import derive, seed_draws
 from isthmus.core.train.session import Session
 from isthmus.core.train.start import state_of
 from isthmus.core.train.tuning import Tuned, apply_tuners, set_precision, table
@@ -156,10 +156,12 @@ class Stage:
     def _tune(self, fresh: bool) -> list[Tuned]:
         """Decide who learns; in a stage that begins, draw anew what it resets."""
         session = self.session
+        seed = derive(session.settings.seed, "tune", self.stage.index)
         if fresh:
             for name in self.config.reset:
-                session.model.reset(name, derive(session.settings.seed, "reset", self.stage.index))
+                session.model.reset(name, seed)
                 session.history.reset(name)
+        seed_draws(seed)
         parts = session.model.parts()
         learnt = session.history.learnt(parts)
         tuned = apply_tuners(parts, self.config.train)

@@ -1,0 +1,86 @@
+"""A program for test_ranks: a few steps whose gradients are written down instead of used.
+
+    python -m tests.core.train.step_gradients DATA OUT
+
+Started alone or by torchrun; the main process writes OUT.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from isthmus.core.config import load
+from isthmus.core.contracts import ParameterGroup, Preparer
+from isthmus.core.data.loader import StepLoader
+from isthmus.core.data.mixture import Mixture
+from isthmus.core.data.plan import Plan
+from isthmus.core.model.build import build_model
+from isthmus.core.train.config import OptimizerConfig, RunConfig
+from isthmus.core.train.engine import Engine, Root
+from isthmus.core.train.opening import open_stages, texts
+from isthmus.core.train.optimizer import build_optimizer
+from isthmus.core.train.parallel import Parallel
+from tests.core.train.tiny import stage, tiny_run
+
+SAMPLES = 5
+"""Samples in a step: over two processes shares of three and two, in micro-batches of two."""
+
+
+def setting(data: Path) -> tuple[Root, Mixture, Preparer]:
+    """The model, in fp32, and the samples; the same in every process."""
+    run = load(RunConfig, tiny_run(data, stage(data)))
+    stages = open_stages(run)
+    model = build_model(run.model, texts=lambda: texts(stages), seed=3)
+    tools = model.tools(stages[0].template)
+    objective = stages[0].objective
+    return Root(model, objective, bf16=False), stages[0].mixture, objective.preparer(tools)
+
+
+def gradients(data: Path) -> tuple[Parallel, dict[str, Tensor]]:
+    """Every step's loss and gradient, by the engine."""
+    root, mixture, preparer = setting(data)
+    parallel = Parallel(threads=1)
+    plan = Plan(mixture, samples=SAMPLES, epochs=1, shuffle=False)
+    loader = StepLoader(
+        plan, mixture, preparer, rank=parallel.rank, world=parallel.world, micro_samples=2
+    )
+    optimizer = build_optimizer(
+        [ParameterGroup("all", dict(root.named_parameters()))], OptimizerConfig(lr=1e-30)
+    )
+    seen: dict[str, Tensor] = {}
+    now: dict[str, Any] = {}
+    engine = Engine(
+        root,
+        optimizer,
+        parallel,
+        name="align",
+        clip=None,
+        seed=0,
+        spare=lambda: preparer.collate([preparer.prepare(mixture[0])]),
+    )
+
+    def remember(*_: Any) -> None:
+        for name, parameter in root.named_parameters():
+            seen[f"{now['step']}/{name}"] = parameter.grad.clone()
+
+    optimizer.register_step_pre_hook(remember)
+    for step in loader:
+        now["step"] = step.step
+        sizes = [len(batch.samples) for batch in step.batches]
+        images = sum(batch.num_images for batch in step.batches)
+        print(f"rank {parallel.rank} step {step.step} samples {sizes} images {images}", flush=True)
+        result = engine.step(step.step, step.batches, lambda: [])
+        seen[f"{step.step}/loss"] = torch.tensor(result.loss, dtype=torch.float64)
+    return parallel, seen
+
+
+if __name__ == "__main__":
+    found, values = gradients(Path(sys.argv[1]))
+    if found.is_main:
+        save_file(values, sys.argv[2])

@@ -1,0 +1,72 @@
+"""Any encoder, any connector, any LLM: swapped by `--set` in one and the same YAML."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+import yaml
+
+from isthmus.core.checkpoint import load
+from isthmus.core.train.run import run
+from isthmus.registry import get_registry
+from tests.core.train.tiny import stage, tiny_run, write_data
+
+WIDTH = "hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2, num_attention_heads: 2"
+ENCODERS = {
+    "clip": "{type: clip, config: {%s, image_size: 8, patch_size: 4}}" % WIDTH,
+    "siglip": "{type: siglip, config: {%s, image_size: 8, patch_size: 4}}" % WIDTH,
+    "dinov2": (
+        "{type: dinov2, config: {hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, "
+        "mlp_ratio: 2, image_size: 8, patch_size: 4}}"
+    ),
+    "timm": (
+        "{type: timm, model: vit_tiny_patch16_224, weights: null, image_size: 16, "
+        "options: {patch_size: 8, embed_dim: 16, depth: 2, num_heads: 2}}"
+    ),
+}
+CONNECTORS = ("linear", "mlp", "identity")
+LLMS = {
+    "llama": "{model_type: llama, %s}" % WIDTH,
+    "opt": (
+        "{model_type: opt, hidden_size: 16, word_embed_proj_dim: 16, ffn_dim: 24, "
+        "num_hidden_layers: 2, num_attention_heads: 2}"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The YAML that every combination starts from."""
+    folder = tmp_path_factory.mktemp("combinations")
+    write_data(folder, 6, text_only=2)
+    both = stage(folder, train={"encoder": "full", "llm": "full"}, steps=2)
+    (folder / "run.yaml").write_text(yaml.safe_dump(tiny_run(folder, both)))
+    return folder / "run.yaml"
+
+
+def test_every_encoder_and_connector_is_among_the_combinations():
+    own = {(e.kind, e.name) for e in get_registry().entries() if e.distribution == "isthmus"}
+    assert {name for kind, name in own if kind == "encoder"} == set(ENCODERS)
+    assert {name for kind, name in own if kind == "connector"} == set(CONNECTORS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("encoder", "connector", "llm"), list(product(ENCODERS, CONNECTORS, LLMS)))
+def test_combination_trains_and_loads(
+    config: Path, tmp_path: Path, encoder: str, connector: str, llm: str
+):
+    overrides = [
+        f"model.encoder={ENCODERS[encoder]}",
+        f"model.connector.type={connector}",
+        f"model.llm.config={LLMS[llm]}",
+        f"out={tmp_path}/run",
+    ]
+    if connector != "identity":
+        overrides.append("stages.0.train.connector=full")
+    final = run(config, overrides=overrides)
+    loaded = load(final)
+    assert loaded.config.encoder.owner.name == encoder
+    assert loaded.config.connector.owner.name == connector
+    assert loaded.trainer.step == 2

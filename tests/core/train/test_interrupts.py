@@ -1,0 +1,83 @@
+"""Signals to a run, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from isthmus.core import checkpoint
+from tests.core.train.tiny import stage, tiny_run, write_data
+
+ISTHMUS = (sys.executable, "-m", "isthmus")
+TORCHRUN = (
+    *(sys.executable, "-m", "torch.distributed.run"),
+    *("--standalone", "--nproc-per-node", "2", "-m", "isthmus"),
+)
+
+
+def write_yaml(folder: Path, **fields: Any) -> Path:
+    """A run that would take minutes."""
+    write_data(folder, 8)
+    endless = tiny_run(folder, stage(folder, **({"steps": 100_000} | fields)))
+    file = folder / "run.yaml"
+    file.write_text(yaml.safe_dump(endless))
+    return file
+
+
+def wait_for_steps(out: Path, process: subprocess.Popen[str], steps: int = 3) -> None:
+    """Until the run has taken a few steps."""
+    metrics = out / "metrics.jsonl"
+    deadline = time.monotonic() + 180
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < steps:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def start(*command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_saves_and_leaves_and_the_run_can_go_on(tmp_path: Path, number: int):
+    config = write_yaml(tmp_path)
+    process = start(*ISTHMUS, "train", str(config))
+    wait_for_steps(tmp_path / "run", process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in errors
+    found = checkpoint.load(tmp_path / "run")
+    assert found.trainer is not None
+    step = found.trainer.step
+    assert f"stopped by a signal after step {step} of 100000 of 'align'" in errors
+    assert str(found.folder) in errors
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["step"] == step
+
+
+@pytest.mark.slow
+def test_signal_to_one_of_two_processes_stops_both_at_one_step(tmp_path: Path):
+    config = write_yaml(tmp_path)
+    process = start(*TORCHRUN, "train", str(config))
+    wait_for_steps(tmp_path / "run", process)
+    children = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True
+    ).stdout.split()
+    assert len(children) == 2
+    os.kill(int(children[1]), signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode != 0
+    state = checkpoint.load(tmp_path / "run").trainer
+    assert state is not None
+    assert errors.count(f"stopped by a signal after step {state.step} of") >= 1

@@ -1,0 +1,123 @@
+"""Two processes against one, and against every sample by itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import Tensor
+
+from isthmus.core.train.curves import read_metrics
+from isthmus.core.train.run import run
+from tests.core.train.step_gradients import SAMPLES, gradients, setting
+from tests.core.train.tiny import source, stage, tiny_run, write_data
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eleven records: five of pictures and words, five whose odd ones have no picture, one."""
+    folder = tmp_path_factory.mktemp("ranks")
+    pictures = json.loads(write_data(folder, 9, text_only=4).read_text())
+    with_image, without = pictures[:9], pictures[9:]
+    mixed = [*with_image[:4], without[0]]
+    odd = [with_image[4], without[1], with_image[5], without[2], with_image[6]]
+    (folder / "data.json").write_text(json.dumps([*mixed, *odd, with_image[7]]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(data: Path) -> dict[str, Tensor]:
+    """One process, accumulating."""
+    return gradients(data)[1]
+
+
+def close(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
+    """Largest difference, of equal names."""
+    assert found.keys() == wanted.keys()
+    return max(float((found[name] - wanted[name]).abs().max()) for name in found)
+
+
+def test_one_process_has_the_gradient_of_every_sample_by_itself(
+    data: Path, alone: dict[str, Tensor]
+):
+    root, mixture, preparer = setting(data)
+    loss = [0.0, 0.0, 0.0]
+    for step in range(3):
+        numbers = range(step * SAMPLES, min((step + 1) * SAMPLES, len(mixture)))
+        packs = [preparer.collate([preparer.prepare(mixture[number])]) for number in numbers]
+        weight = sum(pack.weight for pack in packs)
+        root.zero_grad()
+        for pack in packs:
+            total = root(pack)[0]
+            (total / weight).backward()
+            loss[step] += total.item() / weight
+        wanted = {
+            f"{step}/{name}": torch.zeros_like(p) if p.grad is None else p.grad
+            for name, p in root.named_parameters()
+        }
+        found = {name: alone[name] for name in wanted}
+        assert close(found, wanted) <= 1e-6
+        assert float(alone[f"{step}/loss"]) == pytest.approx(loss[step], abs=1e-6)
+
+
+def test_two_processes_have_the_loss_and_gradient_of_one(
+    data: Path, alone: dict[str, Tensor], tmp_path: Path
+):
+    out = tmp_path / "two.safetensors"
+    module = ("-m", "tests.core.train.step_gradients", str(data), str(out))
+    ran = subprocess.run([*TORCHRUN, *module], capture_output=True, text=True, timeout=240)
+    assert ran.returncode == 0, ran.stderr
+    shares = {
+        (int(rank), int(step)): (json.loads(sizes), int(images))
+        for rank, step, sizes, images in re.findall(
+            r"rank (\d) step (\d) samples (\[.*?\]) images (\d+)", ran.stdout
+        )
+    }
+    assert sorted(shares[0, 0][0]) == [1, 2]  # two micro-batches, while the other has one
+    assert shares[1, 0][0] == [2]
+    assert shares[1, 1][1] == 0  # no image
+    assert shares[1, 2][0] == []  # no batch at all
+    assert close(load_file(out), alone) <= 1e-6
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_is_that_of_one(tmp_path: Path):
+    write_data(tmp_path, 9, text_only=3)
+    stages = [
+        stage(
+            tmp_path,
+            name=name,
+            train=train,
+            batch={"samples": 5, "micro_samples": 2},
+            epochs=1,
+            steps=None,
+            validation={"data": [source(tmp_path)]},
+        )
+        for name, train in (("align", {"connector": "full"}), ("instruct", {"llm": "full"}))
+    ]
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump(tiny_run(tmp_path, *stages)))
+    run(config)
+    two = tmp_path / "two"
+    verb = ("-m", "isthmus", "train", str(config), "--out", str(two))
+    ran = subprocess.run([*TORCHRUN, *verb], capture_output=True, text=True, timeout=240)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("Stage 1 of 2") == 1  # one process talks
+
+    found, wanted = (read_metrics(out / "metrics.jsonl") for out in (two, tmp_path / "run"))
+    assert len(found) == len(wanted) == 8
+    for mine, theirs in zip(found, wanted, strict=True):
+        for key in {"loss", "grad_norm", "supervised", "images", "val_loss", "grounding"}:
+            assert mine.get(key) == pytest.approx(theirs.get(key), abs=1e-4)
+    for part in ("connector", "llm"):
+        name = f"checkpoints/02-instruct-000003/model/{part}.safetensors"
+        assert close(load_file(two / name), load_file(tmp_path / "run" / name)) <= 1e-4
