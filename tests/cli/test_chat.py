@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 
 from isthmus.cli import app
 from isthmus.cli.chat import Talk
+from isthmus.core import checkpoint
 from isthmus.core.assistant import Assistant, load
 from tests.tiny_run import save_tiny_run
 
@@ -156,12 +157,22 @@ def test_the_system_text_opens_every_conversation() -> None:
     assert [len(heard) for heard in speaker.heard] == [2, 2]
 
 
+@pytest.fixture
+def endless(model: Path, tmp_path: Path) -> Path:
+    """The model with an end of text that is never the likeliest token."""
+    opened = checkpoint.load(model)
+    built = opened.model()
+    built.llm.model.lm_head.weight[built.llm.tokenizer.eos_token_id] = 0
+    return checkpoint.save(tmp_path / "01-align-000001", built, opened.run)
+
+
 @pytest.mark.slow
-def test_in_a_terminal_the_first_ctrl_c_stops_an_answer_and_the_second_leaves(model: Path) -> None:
+def test_in_a_terminal_the_first_ctrl_c_stops_an_answer_and_the_second_leaves(
+    endless: Path,
+) -> None:
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "isthmus", "chat", "--model", str(model), "--device", "cpu"]
-    # Hot enough never to stop by itself in time.
-    settings = ["--max-new-tokens", "100000", "--temperature", "5"]
+    command = [sys.executable, "-m", "isthmus", "chat", "--model", str(endless), "--device", "cpu"]
+    settings = ["--max-new-tokens", "100000"]
     process = subprocess.Popen(
         [*command, *settings],
         stdin=theirs,
@@ -174,6 +185,7 @@ def test_in_a_terminal_the_first_ctrl_c_stops_an_answer_and_the_second_leaves(mo
     try:
         read_until(ours, b"> ")
         os.write(ours, b"Hello\n")
+        read_until(ours, b"Hello\r\n")
         time.sleep(1)
         os.kill(process.pid, signal.SIGINT)
         read_until(ours, b"(stopped)\r\n> ")
@@ -186,8 +198,11 @@ def test_in_a_terminal_the_first_ctrl_c_stops_an_answer_and_the_second_leaves(mo
         os.close(ours)
 
 
-def read_until(terminal: int, words: bytes) -> bytes:
+def read_until(terminal: int, words: bytes) -> None:
+    """Read what the terminal shows until these words come."""
     seen = b""
     while words not in seen:
-        seen += os.read(terminal, 4096)
-    return seen
+        try:
+            seen += os.read(terminal, 4096)
+        except OSError:
+            pytest.fail(f"it left before it said {words!r}: {seen.decode(errors='replace')}")
