@@ -83,6 +83,9 @@ class Display(Events):
     def stage_ended(self, event: StageEnded) -> None:
         text = f"{event.stage}: {event.step} steps in {clock(event.seconds)}"
         self.console.print(text, markup=False, highlight=False)
+        if event.skipped:
+            text = f"note: {event.skipped} samples were left out; skipped.jsonl lists them"
+            self.console.print(text, markup=False, highlight=False)
 
     def close(self) -> None:
         return

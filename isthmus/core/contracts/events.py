@@ -71,11 +71,13 @@ class CheckpointSaved:
 
 @dataclass(frozen=True)
 class StageEnded:
-    """A stage is done; `seconds` include its validation and saves."""
+    """A stage is done; `seconds` include its validation and saves. `skipped` samples were
+    left out, as the run's `skipped.jsonl` lists them."""
 
     stage: str
     step: int
     seconds: float
+    skipped: int = 0
 
 
 class Events:

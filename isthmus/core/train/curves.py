@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from isthmus.core.train.lines import read_lines
+
 Line = Mapping[str, Any]
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file, in order; a last line cut short by a kill is left out."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    found = []
-    for number, line in enumerate(lines, 1):
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            if number < len(lines):
-                raise
-    return found
 
 
 def draw_curves(metrics: Path, picture: Path) -> None:
@@ -29,7 +17,7 @@ def draw_curves(metrics: Path, picture: Path) -> None:
     from matplotlib.figure import Figure
 
     stages: dict[str, list[dict[str, Any]]] = {}
-    for line in read_metrics(metrics):
+    for line in read_lines(metrics):
         stages.setdefault(line["stage"], []).append(line)
     if not stages:
         return

@@ -6,7 +6,6 @@ All of them listen to the run's events, on the main process.
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ from isthmus.core.contracts import (
     StageEnded,
     StepEnded,
 )
-from isthmus.core.train.curves import draw_curves, read_metrics
+from isthmus.core.train.curves import draw_curves
+from isthmus.core.train.lines import LineFile
 from isthmus.errors import InputError
 
-METRICS, CURVES = "metrics.jsonl", "curves.png"
+METRICS, CURVES, SKIPPED = "metrics.jsonl", "curves.png", "skipped.jsonl"
 
 
 def step_metrics(event: StepEnded) -> dict[str, float]:
@@ -42,39 +42,23 @@ def step_metrics(event: StepEnded) -> dict[str, float]:
 
 
 class MetricsFile(Events):
-    """One JSON line a step and a validation; the curves are drawn anew when it matters.
-
-    `done` (stage -> its last step that counts) is where a resumed run takes up: what an
-    interrupted run had written beyond it is forgotten.
-    """
+    """One JSON line a step and a validation; the curves are drawn anew when it matters."""
 
     def __init__(self, out: Path, done: Mapping[str, float]) -> None:
-        self.metrics, self.curves = out / METRICS, out / CURVES
-        lines = [
-            line
-            for line in read_metrics(self.metrics)
-            if line["step"] <= done.get(line["stage"], -1)
-        ]
-        partial = self.metrics.with_suffix(".tmp")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        partial.replace(self.metrics)
+        self.lines = LineFile(out / METRICS, done)
+        self.curves = out / CURVES
 
     def step_ended(self, event: StepEnded) -> None:
-        self._write(event.stage, event.step, step_metrics(event))
+        self.lines.add(event.stage, event.step, step_metrics(event))
 
     def evaluated(self, event: Evaluated) -> None:
-        self._write(event.stage, event.step, event.metrics)
+        self.lines.add(event.stage, event.step, event.metrics)
 
     def checkpoint_saved(self, event: CheckpointSaved) -> None:
-        draw_curves(self.metrics, self.curves)
+        draw_curves(self.lines.path, self.curves)
 
     def stage_ended(self, event: StageEnded) -> None:
-        draw_curves(self.metrics, self.curves)
-
-    def _write(self, stage: str, step: int, numbers: Mapping[str, float]) -> None:
-        line = {"stage": stage, "step": step, **numbers}
-        with self.metrics.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        draw_curves(self.lines.path, self.curves)
 
 
 class Trackers(Events):

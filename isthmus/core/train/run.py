@@ -13,9 +13,10 @@ from isthmus.core.model.build import build_model
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.core.train.config import RunConfig
 from isthmus.core.train.history import History
+from isthmus.core.train.lines import LineFile
 from isthmus.core.train.opening import OpenStage, needed_parts, open_stages, texts
 from isthmus.core.train.parallel import Parallel
-from isthmus.core.train.progress import MetricsFile, Trackers
+from isthmus.core.train.progress import SKIPPED, MetricsFile, Trackers
 from isthmus.core.train.session import Session
 from isthmus.core.train.signals import stop_on_signals
 from isthmus.core.train.stage import Stage
@@ -47,9 +48,11 @@ def run(
     model, history = parallel.main_first(lambda: _model(settings, stages, start))
     parallel.on_main(lambda: claim(settings))
     with ExitStack() as until_done:
-        heard = _listeners(settings, stages, start, parallel, events, until_done)
+        done = start.done(stages)
+        heard = _listeners(settings, done, parallel, events, until_done)
+        left_out = LineFile(settings.out / SKIPPED, done) if parallel.is_main else None
         stop = until_done.enter_context(stop_on_signals())
-        session = Session(settings, parallel, model, history, heard, stop)
+        session = Session(settings, parallel, model, history, heard, left_out, stop)
         under_way = start.under_way
         for stage in stages[start.index :]:
             folder = Stage(session, stage, under_way).train()
@@ -80,8 +83,7 @@ def _model(
 
 def _listeners(
     settings: RunConfig,
-    stages: Sequence[OpenStage],
-    start: Start,
+    done: Mapping[str, float],
     parallel: Parallel,
     events: Events | None,
     until_done: ExitStack,
@@ -89,7 +91,7 @@ def _listeners(
     """Who hears of the run: its files, its trackers, the caller; on the main process."""
     if not parallel.is_main:
         return Events()
-    heard: list[Events] = [MetricsFile(settings.out, start.done(stages))]
+    heard: list[Events] = [MetricsFile(settings.out, done)]
     if settings.trackers:
         trackers = parallel.start_trackers(settings.trackers, settings.out, {"run": dump(settings)})
         heard.append(until_done.enter_context(closing(Trackers(trackers))))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from isthmus.core.checkpoint import (
 )
 from isthmus.core.config import dump
 from isthmus.core.contracts import CheckpointSaved, Events
+from isthmus.core.data.loader import Skipped
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.core.train.config import RunConfig
 from isthmus.core.train.engine import Engine
 from isthmus.core.train.history import History
+from isthmus.core.train.lines import LineFile
 from isthmus.core.train.opening import OpenStage
 from isthmus.core.train.parallel import Parallel
 from isthmus.core.train.signals import StopFlag
@@ -26,19 +29,28 @@ from isthmus.core.train.signals import StopFlag
 
 @dataclass
 class Session:
-    """A run under way, seen from one process. `events` hear of it on the main one alone."""
+    """A run under way, seen from one process. `events` hear of it on the main one alone;
+    `left_out` is there that lists what loaders skipped."""
 
     settings: RunConfig
     parallel: Parallel
     model: VisionLanguageModel
     history: History
     events: Events
+    left_out: LineFile | None
     stop: StopFlag
 
     def tell(self, what: str, event: Any) -> None:
         """Fire an event."""
         if self.parallel.is_main:
             getattr(self.events, what)(event)
+
+    def list_skipped(self, stage: str, step: int, skipped: Sequence[Skipped]) -> None:
+        """Write down what all processes left out of a step."""
+        for own in self.parallel.gather(skipped):
+            for sample in own:
+                if self.left_out:
+                    self.left_out.add(stage, step, asdict(sample))
 
     def asked_to_stop(self) -> int | None:
         """The signal that some process got, the same answer on all of them."""

@@ -1,4 +1,4 @@
-"""One stage: who learns what from which data, step after step, to its last checkpoint."""
+"""One stage, step after step, to its last checkpoint."""
 
 from __future__ import annotations
 
@@ -6,48 +6,38 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from isthmus.core.checkpoint import Checkpoint, restore_optimizer
-from isthmus.core.contracts import (
-    Batch,
-    Evaluated,
-    ParameterGroup,
-    Preparer,
-    StageEnded,
-    StageStarted,
-    StepEnded,
-)
-from isthmus.core.data.loader import StepData, StepLoader, measure
-from isthmus.core.data.plan import Plan
+from isthmus.core.checkpoint import Checkpoint
+from isthmus.core.contracts import Evaluated, StageEnded, StageStarted, StepEnded
+from isthmus.core.data.loader import StepData
 from isthmus.core.model.decoder import Decoder
-from isthmus.core.train.engine import Engine, Root, StepResult
+from isthmus.core.train.engine import StepResult
 from isthmus.core.train.freeze import FrozenWeights
 from isthmus.core.train.opening import OpenStage
-from isthmus.core.train.optimizer import build_optimizer, set_lr
+from isthmus.core.train.optimizer import set_lr
 from isthmus.core.train.schedule import lr_factor
-from isthmus.core.train.seeds import derive, seed_draws
 from isthmus.core.train.session import Session
+from isthmus.core.train.setup import make_engine, make_loader, make_preparer, tune
 from isthmus.core.train.start import state_of
-from isthmus.core.train.tuning import Tuned, apply_tuners, set_precision, table
+from isthmus.core.train.tuning import table
 from isthmus.core.train.validation import Validation
-from isthmus.errors import DataError, ImageError, Interrupted, PartError, Unsupervised
+from isthmus.errors import Interrupted
 
 
 class Stage:
     """A stage under way. `checkpoint` is one of this stage, to go on from."""
 
     def __init__(self, session: Session, stage: OpenStage, checkpoint: Checkpoint | None) -> None:
-        self.session = session
-        self.stage = stage
-        self.config = stage.config
+        self.session, self.stage, self.config = session, stage, stage.config
         state = state_of(checkpoint) if checkpoint else None
         self.first_step = state.step if state else 0
-        self.skipped = int(state.data.get("skipped", 0)) if state else 0
-        self.tuned = self._tune(fresh=checkpoint is None)
-        self.preparer = self._preparer()
-        self.loader = self._loader()
+        self.skipped = int(state.data["skipped"]) if state else 0
+        self.tuned = tune(session, stage, fresh=checkpoint is None)
+        preparer = make_preparer(session, stage)
+        self.loader = make_loader(session, stage, preparer, self.first_step, self.skipped)
         self.steps = self.loader.plan.steps
-        self.engine = self._engine(checkpoint)
-        self.validation = self._validation()
+        self.engine = make_engine(session, stage, self.tuned, preparer, checkpoint)
+        held_out = self.config.validation
+        self.validation = Validation(session, stage, held_out, preparer) if held_out else None
         self.frozen = FrozenWeights(session.model.parts())
 
     def train(self) -> Path:
@@ -67,19 +57,23 @@ class Stage:
         self.session.parallel.release()
         folder = self._save(self.steps, finished=True)
         seconds = time.monotonic() - started
-        self.session.tell("stage_ended", StageEnded(self.config.name, self.steps, seconds))
+        event = StageEnded(self.config.name, self.steps, seconds, self.skipped)
+        self.session.tell("stage_ended", event)
         return folder
 
     def _step(self, data: StepData, begun: float, waited: float) -> StepResult:
-        factor = lr_factor(self.config.schedule, data.step, self.steps)
-        lr = set_lr(self.engine.optimizer, factor)
-        stop = self.session.stop
+        lr = set_lr(self.engine.optimizer, lr_factor(self.config.schedule, data.step, self.steps))
         result = self.engine.step(
-            data.step, data.batches, lambda: [waited, len(data.skipped), *stop.share()]
+            data.step,
+            data.batches,
+            lambda: [waited, len(data.skipped), *self.session.stop.share()],
         )
-        self.skipped += int(result.shared[1])
-        seconds = time.monotonic() - begun
+        all_waited, all_skipped = result.shared[:2]
+        if all_skipped:
+            self.skipped += int(all_skipped)
+            self.session.list_skipped(self.config.name, data.step + 1, data.skipped)
         if result.loss is not None:
+            seconds = time.monotonic() - begun
             event = StepEnded(
                 stage=self.config.name,
                 step=data.step + 1,
@@ -92,7 +86,7 @@ class Stage:
                 samples=int(result.counts.samples),
                 images=int(result.counts.images),
                 seconds=seconds,
-                data_wait=min(1.0, result.shared[0] / self.session.parallel.world / seconds),
+                data_wait=min(1.0, all_waited / self.session.parallel.world / seconds),
                 metrics=result.metrics,
             )
             self.session.tell("step_ended", event)
@@ -131,7 +125,6 @@ class Stage:
 
     def _announce(self) -> None:
         session, config = self.session, self.config
-        parts = session.model.parts()
         notes = []
         llm = session.model.llm
         if isinstance(llm, Decoder) and not llm.ragged:
@@ -143,7 +136,7 @@ class Stage:
             steps=self.steps,
             first_step=self.first_step,
             table=table(
-                parts,
+                session.model.parts(),
                 dict(session.settings.model.parts()),
                 self.tuned,
                 self.stage.objective,
@@ -152,100 +145,6 @@ class Stage:
             notes=notes,
         )
         session.tell("stage_started", event)
-
-    def _tune(self, fresh: bool) -> list[Tuned]:
-        """Decide who learns; in a stage that begins, draw anew what it resets."""
-        session = self.session
-        seed = derive(session.settings.seed, "tune", self.stage.index)
-        if fresh:
-            for name in self.config.reset:
-                session.model.reset(name, seed)
-                session.history.reset(name)
-        seed_draws(seed)
-        parts = session.model.parts()
-        learnt = session.history.learnt(parts)
-        tuned = apply_tuners(parts, self.config.train)
-        set_precision(parts, session.settings.precision == "bf16", learnt)
-        for item in tuned:
-            session.history.tuned(item)
-        return tuned
-
-    def _preparer(self) -> Preparer:
-        session = self.session
-        tools = session.model.tools(
-            self.stage.template, self.config.max_length, session.settings.blind
-        )
-        return self.stage.objective.preparer(tools)
-
-    def _loader(self) -> StepLoader:
-        config, session, batch = self.config, self.session, self.config.batch
-        mixture, workers = self.stage.mixture, session.settings.workers
-        lengths = None
-        if batch.tokens:
-            lengths = measure(
-                mixture, self.preparer, workers=workers, on_bad_image=config.on_bad_image
-            )
-        plan = Plan(
-            mixture,
-            samples=batch.samples,
-            tokens=batch.tokens,
-            epochs=config.epochs,
-            steps=config.steps,
-            seed=derive(session.settings.seed, "order", self.stage.index),
-            lengths=lengths,
-        )
-        return StepLoader(
-            plan,
-            mixture,
-            self.preparer,
-            rank=session.parallel.rank,
-            world=session.parallel.world,
-            workers=workers,
-            first_step=self.first_step,
-            micro_samples=batch.micro_samples,
-            micro_tokens=batch.micro_tokens,
-            on_bad_image=config.on_bad_image,
-            max_skipped=config.max_skipped,
-            skipped=self.skipped // session.parallel.world,
-        )
-
-    def _engine(self, checkpoint: Checkpoint | None) -> Engine:
-        session, config, objective = self.session, self.config, self.stage.objective
-        groups = [group for item in self.tuned for group in item.groups]
-        if own := dict(objective.named_parameters()):
-            groups.append(ParameterGroup("objective", own))
-        if not groups:
-            raise PartError(
-                f"stages[{self.stage.index}].train: nothing learns; write `full` or another "
-                "tuner for at least one part"
-            )
-        engine = Engine(
-            Root(session.model, objective, session.settings.precision == "bf16"),
-            build_optimizer(groups, config.optimizer),
-            session.parallel,
-            name=config.name,
-            clip=config.optimizer.clip,
-            seed=derive(session.settings.seed, "draws", self.stage.index),
-            spare=self._spare,
-        )
-        if checkpoint:
-            objective.load_state_dict(checkpoint.objective())
-            restore_optimizer(engine.optimizer, engine.learning, checkpoint.optimizer())
-        return engine
-
-    def _validation(self) -> Validation | None:
-        if self.config.validation is None:
-            return None
-        return Validation(self.session, self.stage, self.config.validation, self.preparer)
-
-    def _spare(self) -> Batch:
-        """A batch of the first sample that can be had."""
-        for number in range(len(self.stage.mixture)):
-            try:
-                return self.preparer.collate([self.preparer.prepare(self.stage.mixture[number])])
-            except (ImageError, Unsupervised):
-                continue
-        raise DataError(f"stages[{self.stage.index}].data: no sample of it can be used")
 
 
 def timed(steps: Iterator[StepData]) -> Iterator[tuple[StepData, float, float]]:

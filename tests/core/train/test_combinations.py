@@ -15,8 +15,8 @@ from tests.core.train.tiny import stage, tiny_run, write_data
 
 WIDTH = "hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2, num_attention_heads: 2"
 ENCODERS = {
-    "clip": "{type: clip, config: {%s, image_size: 8, patch_size: 4}}" % WIDTH,
-    "siglip": "{type: siglip, config: {%s, image_size: 8, patch_size: 4}}" % WIDTH,
+    "clip": f"{{type: clip, config: {{{WIDTH}, image_size: 8, patch_size: 4}}}}",
+    "siglip": f"{{type: siglip, config: {{{WIDTH}, image_size: 8, patch_size: 4}}}}",
     "dinov2": (
         "{type: dinov2, config: {hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, "
         "mlp_ratio: 2, image_size: 8, patch_size: 4}}"
@@ -28,7 +28,7 @@ ENCODERS = {
 }
 CONNECTORS = ("linear", "mlp", "identity")
 LLMS = {
-    "llama": "{model_type: llama, %s}" % WIDTH,
+    "llama": f"{{model_type: llama, {WIDTH}}}",
     "opt": (
         "{model_type: opt, hidden_size: 16, word_embed_proj_dim: 16, ffn_dim: 24, "
         "num_hidden_layers: 2, num_attention_heads: 2}"

@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
-from isthmus.core.train.curves import read_metrics
+from isthmus.core.train.lines import read_lines
 from isthmus.core.train.run import run
 from tests.core.train.step_gradients import SAMPLES, gradients, setting
 from tests.core.train.tiny import source, stage, tiny_run, write_data
@@ -113,7 +113,7 @@ def test_a_run_of_two_processes_is_that_of_one(tmp_path: Path):
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.count("Stage 1 of 2") == 1  # one process talks
 
-    found, wanted = (read_metrics(out / "metrics.jsonl") for out in (two, tmp_path / "run"))
+    found, wanted = (read_lines(out / "metrics.jsonl") for out in (two, tmp_path / "run"))
     assert len(found) == len(wanted) == 8
     for mine, theirs in zip(found, wanted, strict=True):
         for key in {"loss", "grad_norm", "supervised", "images", "val_loss", "grounding"}:

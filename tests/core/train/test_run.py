@@ -16,12 +16,13 @@ from isthmus.core.contracts import (
     CheckpointSaved,
     Evaluated,
     Events,
+    StageEnded,
     StageStarted,
     StepEnded,
 )
 from isthmus.core.model.build import build_model
 from isthmus.core.train.run import run
-from isthmus.errors import ConfigError, DataError, FreezeError, InputError
+from isthmus.errors import ConfigError, DataError, FreezeError, ImageError, InputError
 from tests.core.train.tiny import source, stage, tiny_run, write_data
 
 
@@ -34,6 +35,7 @@ class Recorder(Events):
         self.steps: list[StepEnded] = []
         self.evaluated_: list[Evaluated] = []
         self.saved: list[CheckpointSaved] = []
+        self.ended: list[StageEnded] = []
 
     def stage_started(self, event: StageStarted) -> None:
         self.stages.append(event)
@@ -48,6 +50,9 @@ class Recorder(Events):
 
     def checkpoint_saved(self, event: CheckpointSaved) -> None:
         self.saved.append(event)
+
+    def stage_ended(self, event: StageEnded) -> None:
+        self.ended.append(event)
 
 
 class Crash(Exception):
@@ -321,3 +326,19 @@ def test_blind_run_sees_no_picture(tmp_path: Path):
     config = tiny_run(tmp_path, stage(tmp_path, steps=1, validation=validation), blind=True)
     run(config, events=heard)
     assert heard.evaluated_[0].metrics.keys() == {"val_loss"}
+
+
+def test_skipped_samples_are_listed_and_counted(tmp_path: Path):
+    write_data(tmp_path, 8)
+    (tmp_path / "pictures" / "3.png").write_bytes(b"no picture")
+    with pytest.raises(ImageError, match=r"3\.png"):
+        run(tiny_run(tmp_path, stage(tmp_path, steps=None, epochs=1)))
+    heard = Recorder()
+    skip = {"on_bad_image": "skip", "max_skipped": 0.2, "steps": None, "epochs": 1}
+    config = tiny_run(tmp_path, stage(tmp_path, **skip), out=str(tmp_path / "skip"))
+    run(config, events=heard)
+    assert sum(event.samples for event in heard.steps) == 7
+    (line,) = map(json.loads, (tmp_path / "skip" / "skipped.jsonl").read_text().splitlines())
+    assert (line["stage"], line["id"]) == ("align", "p3")
+    assert "3.png" in line["reason"]
+    assert heard.ended[0].skipped == 1
