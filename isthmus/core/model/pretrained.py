@@ -125,7 +125,7 @@ def scratch_config(part: PartConfig, config_class: Any, values: Mapping[str, Any
 
     known = _keys(config_class)
     for key in values:
-        if key not in known and key not in _words(config_class):
+        if key not in known and key not in _reads(config_class):
             raise PartError(
                 f"{label(part)}: config: {config_class.__name__} has no key {key!r}."
                 f"{did_you_mean(key, known)} Known: {', '.join(sorted(known - VOLATILE))}"
@@ -151,25 +151,26 @@ def build_scratch(part: TransformersConfig, model_class: Any, config: Any, **kwa
 def written_out(config: Any) -> dict[str, Any]:
     """The configuration as plain values that `scratch_config` reads back."""
     family: type = type(config)
-    means = (_keys(family) | _words(family)) - VOLATILE
+    means = (_keys(family) | _reads(family)) - VOLATILE
     return {key: value for key, value in config.to_dict().items() if key in means}
 
 
 @functools.cache
 def _keys(config_class: type) -> frozenset[str]:
-    legacy = ("rope_theta", "rope_scaling")
+    legacy = ("rope_theta", "rope_scaling", "partial_rotary_factor")
     family: Any = config_class
     with quiet():
         return frozenset((*family().to_dict(), *family.attribute_map, *legacy))
 
 
 @functools.cache
-def _words(config_class: type) -> frozenset[str]:
-    """Every word of the family's source. Some families read keys that their configuration does
-    not list (Qwen3-MoE's `head_dim`); a key that stands nowhere in the source does nothing."""
+def _reads(config_class: type) -> frozenset[str]:
+    """What the family's source reads of its configuration. Some read keys that they do not list
+    (Qwen3-MoE's `head_dim`); a key that is neither listed nor read does nothing."""
     home = Path(inspect.getfile(config_class))
     source = home.with_name(home.name.replace("configuration_", "modeling_"))
-    return frozenset(re.findall(r"\w+", source.read_text(encoding="utf-8")))
+    reads = re.findall(r'config\.(\w+)|config, "(\w+)"', source.read_text(encoding="utf-8"))
+    return frozenset(plain or quoted for plain, quoted in reads)
 
 
 @contextlib.contextmanager
