@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from isthmus.errors import DataError, IsthmusError, WorkError
+
 
 def train(
     config: Annotated[Path, typer.Argument(help="The run, as YAML.", show_default=False)],
@@ -41,15 +43,26 @@ def train(
 
     screen = console()
     screen.quiet = os.environ.get("RANK", "0") != "0"
-    settings = load(RunConfig, config, overrides or [])
-    if out:
-        settings = settings.model_copy(update={"out": out})
     display = Bar(screen) if screen.is_terminal else Lines(screen)
-    with closing(display):
-        folder = run(settings, events=EventList([display, PluginEvents()]), resume=resume)
+    try:
+        settings = load(RunConfig, config, overrides or [])
+        if out:
+            settings = settings.model_copy(update={"out": out})
+        with closing(display):
+            folder = run(settings, events=EventList([display, PluginEvents()]), resume=resume)
+    except IsthmusError as error:
+        if screen.quiet and _met_by_all(error):
+            raise typer.Exit(error.exit_code) from None
+        raise
     for label, what in (
         ("checkpoint", folder),
         ("curves", settings.out / "curves.png"),
         ("talk to it", f"isthmus chat --model {settings.out} --image FILE"),
     ):
         screen.print(f"{label + ':':12}{what}", markup=False, soft_wrap=True)
+
+
+def _met_by_all(error: IsthmusError) -> bool:
+    """Whether every process raises it, so that the first one says it for all. Only a bad
+    record, or work that failed in one process, is known to that process alone."""
+    return not isinstance(error, DataError) and type(error) is not WorkError

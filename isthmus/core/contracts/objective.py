@@ -80,7 +80,8 @@ class Pack:
 @dataclass(frozen=True)
 class Loss:
     """`sum` over the batch, a scalar tensor, to be divided by the `weight` of all batches of
-    the step over all ranks; `metrics` are sums over the same weight."""
+    the step over all ranks; `metrics` are sums over the same weight, of the same names in
+    every batch."""
 
     sum: Tensor
     weight: float

@@ -130,9 +130,9 @@ class Engine:
                 "micro-batches; leave `micro_samples` and `micro_tokens` out"
             )
         sums, metrics = self._backward(step, batches, counts.weight)
-        bad = [index for index, value in enumerate(sums) if not torch.isfinite(value)]
+        bad = [index for index, value in enumerate(sums) if not math.isfinite(value)]
         names = sorted(metrics)
-        own = [sum(map(float, sums)), len(bad), *(float(metrics[name]) for name in names)]
+        own = [sum(sums), len(bad), *(float(metrics[name]) for name in names)]
         shared = self.parallel.sum([*own, *share()])
         norm = self._clip()
         if shared[1] or not math.isfinite(norm):
@@ -149,7 +149,7 @@ class Engine:
 
     def _backward(
         self, step: int, batches: Sequence[Batch], weight: float
-    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+    ) -> tuple[list[float], dict[str, Tensor]]:
         """Gradients of the whole step; returns each micro-batch's loss sum and all metrics."""
         sums: list[Tensor] = []
         metrics: dict[str, Tensor] = {}
@@ -164,7 +164,7 @@ class Engine:
             sums.append(total.detach() * counted)
             for name, value in extra.items():
                 metrics[name] = metrics.get(name, 0.0) + value.detach() * counted
-        return sums, metrics
+        return torch.stack(sums).tolist(), metrics
 
     def _clip(self) -> float:
         """Norm of the whole gradient, which is then no longer than `clip`."""

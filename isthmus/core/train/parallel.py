@@ -12,6 +12,7 @@ import atexit
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,9 @@ from torch import nn
 from isthmus.errors import InputError, IsthmusError, WorkError
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(hours=2)
+"""How long a process waits for the others: the main one may be downloading a model."""
 
 
 class Parallel:
@@ -38,8 +42,9 @@ class Parallel:
             DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
         ]
         launched = int(os.environ.get("WORLD_SIZE", "1"))
-        if cpu and launched > 1:
-            handlers.append(InitProcessGroupKwargs(backend="gloo"))
+        if launched > 1:
+            own = {"backend": "gloo"} if cpu else {}
+            handlers.append(InitProcessGroupKwargs(timeout=PATIENCE, **own))
         self._accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=handlers)
         if ours and torch.distributed.is_initialized():
             atexit.register(_leave_group)
@@ -108,12 +113,13 @@ class Parallel:
     def start_trackers(
         self, names: Sequence[str], out: Path, config: Mapping[str, Any]
     ) -> list[Any]:
-        """Accelerate's trackers of these names, begun; for the main process to call."""
+        """Accelerate's trackers of these names, begun; for the main process to call. Those
+        that write files do so below `trackers/` of the run's folder."""
         from accelerate import Accelerator
 
         cpu = self.device.type == "cpu"
         keeper = Accelerator(
-            cpu=cpu, mixed_precision="no", log_with=list(names), project_dir=str(out)
+            cpu=cpu, mixed_precision="no", log_with=list(names), project_dir=str(out / "trackers")
         )
         keeper.init_trackers(out.name, config=dict(config))
         return keeper.trackers

@@ -5,8 +5,9 @@ All of them listen to the run's events, on the main process.
 
 from __future__ import annotations
 
-import importlib.util
+import math
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from isthmus.core.contracts import (
     StepEnded,
 )
 from isthmus.core.train.curves import draw_curves
-from isthmus.core.train.lines import LineFile
+from isthmus.core.train.lines import LineFile, read_lines
 from isthmus.errors import InputError
 
 METRICS, CURVES, SKIPPED = "metrics.jsonl", "curves.png", "skipped.jsonl"
@@ -64,7 +65,7 @@ class MetricsFile(Events):
 class Trackers(Events):
     """Sends the same numbers to Accelerate's trackers (TensorBoard, W&B).
 
-    Their step counts on from stage to stage.
+    Their step counts on from stage to stage; `before` were taken in stages that are over.
     """
 
     def __init__(self, trackers: Sequence[Any], before: int = 0) -> None:
@@ -90,10 +91,16 @@ class Trackers(Events):
             tracker.log(values, step=self.before + step)
 
 
+def steps_over(out: Path, done: Mapping[str, float]) -> int:
+    """Steps of the stages of a resumed run that are over, by its metrics file."""
+    last = {line["stage"]: int(line["step"]) for line in read_lines(out / METRICS)}
+    return sum(step for stage, step in last.items() if done.get(stage) == math.inf)
+
+
 def check_trackers(names: Sequence[str]) -> None:
     """Accelerate silently drops a tracker whose package is missing; say so instead."""
     for name in names:
-        if importlib.util.find_spec(name) is None:
+        if find_spec(name) is None:
             raise InputError(
                 f"trackers: {name} is not installed. Write: pip install 'isthmus[{name}]', "
                 f"or take {name!r} out of `trackers`"

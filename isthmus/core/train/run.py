@@ -16,7 +16,7 @@ from isthmus.core.train.history import History
 from isthmus.core.train.lines import LineFile
 from isthmus.core.train.opening import OpenStage, needed_parts, open_stages, texts
 from isthmus.core.train.parallel import Parallel
-from isthmus.core.train.progress import SKIPPED, MetricsFile, Trackers
+from isthmus.core.train.progress import SKIPPED, MetricsFile, Trackers, steps_over
 from isthmus.core.train.session import Session
 from isthmus.core.train.signals import stop_on_signals
 from isthmus.core.train.stage import Stage
@@ -94,5 +94,6 @@ def _listeners(
     heard: list[Events] = [MetricsFile(settings.out, done)]
     if settings.trackers:
         trackers = parallel.start_trackers(settings.trackers, settings.out, {"run": dump(settings)})
-        heard.append(until_done.enter_context(closing(Trackers(trackers))))
+        before = steps_over(settings.out, done)
+        heard.append(until_done.enter_context(closing(Trackers(trackers, before))))
     return EventList([*heard, *([events] if events else [])])

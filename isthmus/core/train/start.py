@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from isthmus.errors import CheckpointError, InputError
 
 CONFIG = "config.yaml"
 
-FREE = {"out", "workers", "threads", "trackers", "keep", "save_every"}
+FREE = re.compile(r"out|workers|threads|trackers|keep|stages\[\d+\]\.save_every")
 """Settings that may differ on resume: the course of training does not follow from them."""
 
 
@@ -119,8 +120,8 @@ def _refuse_drift(checkpoint: Checkpoint, settings: RunConfig) -> None:
 def _differences(before: Any, now: Any, where: str) -> Iterator[str]:
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in (*before, *(key for key in now if key not in before)):
-            if key not in FREE:
-                inner = f"{where}.{key}" if where else str(key)
+            inner = f"{where}.{key}" if where else str(key)
+            if not FREE.fullmatch(inner):
                 yield from _differences(before.get(key), now.get(key), inner)
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         for index, pair in enumerate(zip(before, now, strict=True)):

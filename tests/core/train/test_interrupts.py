@@ -15,7 +15,10 @@ import pytest
 import yaml
 
 from isthmus.core import checkpoint
-from tests.core.train.tiny import stage, tiny_run, write_data
+from isthmus.core.contracts import Events, StepEnded
+from isthmus.core.train.run import run
+from isthmus.errors import Interrupted
+from tests.core.train.tiny import source, stage, tiny_run, write_data
 
 ISTHMUS = (sys.executable, "-m", "isthmus")
 TORCHRUN = (
@@ -47,15 +50,45 @@ def start(*command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+class SignalAt(Events):
+    """Sends this process a signal when a step has ended."""
+
+    def __init__(self, step: int, number: int) -> None:
+        self.step, self.number = step, number
+
+    def step_ended(self, event: StepEnded) -> None:
+        if event.step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+def test_step_after_a_signal_is_the_last(tmp_path: Path):
+    write_data(tmp_path, 4)
+    config = tiny_run(tmp_path, stage(tmp_path, steps=9))
+    with pytest.raises(Interrupted, match=r"after step 4 of 9 of 'align'.*--resume") as caught:
+        run(config, events=SignalAt(3, signal.SIGINT))
+    assert caught.value.exit_code == 130
+    state = checkpoint.load(tmp_path / "run").trainer
+    assert state is not None
+    assert (state.step, state.finished) == (4, False)
+    run(config, resume=True)
+
+
+def test_signal_cuts_a_validation_short(tmp_path: Path):
+    write_data(tmp_path, 4)
+    validation = {"data": [source(tmp_path)], "every": 2}
+    config = tiny_run(tmp_path, stage(tmp_path, steps=9, validation=validation))
+    with pytest.raises(Interrupted, match="after step 2 of 9"):
+        run(config, events=SignalAt(2, signal.SIGTERM))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_saves_and_leaves_and_the_run_can_go_on(tmp_path: Path, number: int):
+def test_sigterm_saves_and_exits_with_143(tmp_path: Path):
     config = write_yaml(tmp_path)
     process = start(*ISTHMUS, "train", str(config))
     wait_for_steps(tmp_path / "run", process)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 128 + number
+    assert process.returncode == 143
     assert "Traceback" not in errors
     found = checkpoint.load(tmp_path / "run")
     assert found.trainer is not None

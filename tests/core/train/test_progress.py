@@ -143,6 +143,6 @@ def test_trackers_count_steps_across_stages():
 
 
 def test_missing_tracker_names_the_command(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("isthmus.core.train.progress.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'isthmus\[wandb\]'"):
         check_trackers(["wandb"])

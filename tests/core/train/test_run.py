@@ -202,7 +202,6 @@ def test_out_that_is_a_file_is_refused(tmp_path: Path):
     [
         ({"template": None}, ConfigError, r"stages\[0\]\.template: conversations must be written"),
         ({"model": {"encoder": {"type": "clip", "config": {}}}}, ConfigError, "no part has this"),
-        ({"trackers": ["wandb"]}, InputError, r"pip install 'isthmus\[wandb\]'"),
     ],
 )
 def test_wrong_input_is_said_before_anything_is_written(
@@ -342,3 +341,33 @@ def test_skipped_samples_are_listed_and_counted(tmp_path: Path):
     assert (line["stage"], line["id"]) == ("align", "p3")
     assert "3.png" in line["reason"]
     assert heard.ended[0].skipped == 1
+
+
+def test_missing_tracker_is_said_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_data(tmp_path, 4)
+    monkeypatch.setattr("isthmus.core.train.progress.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'isthmus\[wandb\]'"):
+        run(tiny_run(tmp_path, trackers=["wandb"]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_gets_every_step(tmp_path: Path):
+    pytest.importorskip("tensorboard")
+    write_data(tmp_path, 4)
+    two = stage(tmp_path, steps=2), stage(tmp_path, name="second", steps=1)
+    config = tiny_run(tmp_path, *two, trackers=["tensorboard"])
+    with pytest.raises(Crash):
+        run(config, events=crash_at("second", 1))
+    run(config, resume=True)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (folder,) = {path.parent for path in (tmp_path / "run" / "trackers" / "run").glob("events.*")}
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    *losses, last = (line["loss"] for line in metrics(tmp_path / "run"))
+    assert [scalar.value for scalar in events.Scalars("align/loss")] == pytest.approx(losses)
+    again = events.Scalars("second/loss")
+    assert {scalar.step for scalar in again} == {3}  # before the crash, and after it
+    assert again[-1].value == pytest.approx(last)
