@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from isthmus.core.contracts import (
     CheckpointSaved,
@@ -101,14 +101,14 @@ class Bar(Display):
 
     def stage_started(self, event: StageStarted) -> None:
         super().stage_started(event)
+        # In a narrow terminal the speed goes on a second line, and nothing else shrinks.
         self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[speed]}"),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=max(8, min(40, self.console.width - 120))),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[speed]}", table_column=Column()),
             console=self.console,
-            expand=True,
         )
         self.task = self.progress.add_task(
             event.stage, total=event.steps, completed=event.first_step, speed=""
