@@ -1,16 +1,14 @@
 """A decoder of the transformers library, run on packs and on batches.
 
-Families differ in what they hand down to their layers, and what they drop they drop silently.
-So nothing is assumed of a family: a freshly built model is tried out on a handful of tokens,
-each way of running it beside the plainest one, and what gives other results is not used.
+Nothing is assumed of a family: how it may be run is found out by trying (`trial.py`).
 """
 
 from __future__ import annotations
 
 import inspect
 from abc import ABC
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,21 +16,14 @@ from torch import Tensor, nn
 
 from isthmus.core.contracts import CausalLLM, Segments
 from isthmus.core.model.layout import Layout
-from isthmus.core.model.pretrained import label, quiet
-from isthmus.core.model.ragged import BACKEND, register
-from isthmus.errors import PartError
-
-EAGER = "eager"
-"""The attention that every family computes right: models are built with it, and what is faster
-must first agree with it."""
-TRIAL = Segments((6, 4))
-TOLERANCE = 1e-4
-"""Largest relative difference in fp32 that rounding explains; a leak between samples makes one
-a thousand times larger."""
+from isthmus.core.model.pretrained import label
+from isthmus.core.model.ragged import BACKEND
+from isthmus.core.model.trial import try_out
+from isthmus.errors import InputError, PartError
 
 
 class Decoder(CausalLLM, ABC):
-    """Runs `model`, a transformers causal LM built with EAGER attention."""
+    """Runs `model`, a transformers causal LM built with `trial.EAGER` attention."""
 
     def __init__(self, config: CausalLLM.Config, tokenizer: Any, model: Any) -> None:
         super().__init__()
@@ -49,7 +40,7 @@ class Decoder(CausalLLM, ABC):
         self.decodes = True
         """Whether a left-padded batch, read through a cache, is right; likewise."""
         if not embedding.is_meta:
-            self._try_out()
+            try_out(self)
 
     @property
     def family(self) -> str:
@@ -100,10 +91,11 @@ class Decoder(CausalLLM, ABC):
                 f"{label(self.config)}: {self.family} hands its layers no further inputs, so a "
                 "connector by cross-attention cannot reach them"
             )
+        self._check_length(max(segments.lengths))
         layout = Layout(segments, embeds.device)
         if self.ragged:
-            return self._packed(embeds, layout, layer_inputs)
-        return self._padded(embeds, layout)
+            return self.packed(embeds, layout, layer_inputs)
+        return self.padded(embeds, layout)
 
     def decode(
         self,
@@ -117,8 +109,9 @@ class Decoder(CausalLLM, ABC):
                 f"{label(self.config)}: {self.family} gives other results through its cache, or "
                 "in a left-padded batch, than it should. It can be trained here, but not asked"
             )
+        self._check_length(mask.shape[1])
         positions = (mask.long().cumsum(dim=-1) - 1).clamp(min=0)
-        output = self._run(
+        output = self.run(
             embeds,
             positions[:, -embeds.shape[1] :],
             attention_mask=mask.long(),
@@ -128,85 +121,42 @@ class Decoder(CausalLLM, ABC):
         )
         return output.last_hidden_state, output.past_key_values
 
-    def _run(self, embeds: Tensor, positions: Tensor, **inputs: Any) -> Any:
+    @cached_property
+    def _most_tokens(self) -> int | None:
+        """How many positions the model has learnt, if it looks them up in a table."""
+        words = self.model.get_input_embeddings()
+        tables = [m for m in self.body.modules() if isinstance(m, nn.Embedding) and m is not words]
+        return getattr(self.model.config, "max_position_embeddings", None) if tables else None
+
+    def _check_length(self, tokens: int) -> None:
+        if self._most_tokens is not None and tokens > self._most_tokens:
+            raise InputError(
+                f"{label(self.config)}: a text of {tokens} tokens, visual ones included, and "
+                f"{self.family} has learnt positions for {self._most_tokens}. Write `max_length: "
+                f"{self._most_tokens}` or less, or ask for a shorter answer"
+            )
+
+    def run(self, embeds: Tensor, positions: Tensor, **inputs: Any) -> Any:
+        """The body's own forward on (batch tokens dim), at positions (batch tokens)."""
         if self.takes_positions:
             inputs["position_ids"] = positions
         return self.body(inputs_embeds=embeds, **inputs)
 
-    def _packed(
+    def packed(
         self, embeds: Tensor, layout: Layout, layer_inputs: Mapping[str, Any] | None = None
     ) -> Tensor:
+        """`forward` on the pack as it is, one sequence whose layers are told its segments."""
         more = {**(layer_inputs or {}), "segments": layout}
-        output = self._run(embeds[None], layout.positions[None], use_cache=False, **more)
+        output = self.run(embeds[None], layout.positions[None], use_cache=False, **more)
         hidden: Tensor = output.last_hidden_state
         return hidden[0]
 
-    def _padded(self, embeds: Tensor, layout: Layout) -> Tensor:
+    def padded(self, embeds: Tensor, layout: Layout) -> Tensor:
+        """`forward` on a right-padded batch of the pack's samples."""
         index = layout.whole.index
         positions = torch.arange(index.shape[1], device=embeds.device).expand(index.shape)
         lengths = torch.tensor(layout.segments.lengths, device=embeds.device)
         mask = positions < lengths[:, None]
-        output = self._run(embeds[index], positions, attention_mask=mask.long(), use_cache=False)
+        output = self.run(embeds[index], positions, attention_mask=mask.long(), use_cache=False)
         hidden: Tensor = output.last_hidden_state
         return hidden[mask]
-
-    @torch.no_grad()
-    def _try_out(self) -> None:
-        """Choose how packs and batches are run; refuse a model that runs right in no way."""
-        training = self.training
-        self.eval()
-        ids = (torch.arange(TRIAL.offsets[-1]) * 7 + 3) % self.model.config.vocab_size
-        pack, layout = self.embed(ids), Layout(TRIAL, ids.device)
-        texts = list(torch.split(pack, list(TRIAL.lengths)))
-        with quiet():
-            wanted, logits = self._alone(texts)
-            if not alike(lambda: self.head(wanted), logits):
-                raise PartError(f"{label(self.config)}: {self.family}'s head does more than known")
-            self.ragged = alike(partial(self._by, register(), self._packed, pack, layout), wanted)
-            padded = (partial(self._by, way, self._padded, pack, layout) for way in ("sdpa", EAGER))
-            if not self.ragged and not any(alike(run, wanted) for run in padded):
-                raise PartError(
-                    f"{label(self.config)}: {self.family} gives other results in a batch than alone"
-                )
-            last = torch.tensor(TRIAL.offsets[1:]) - 1
-            self.decodes = alike(lambda: self._left_padded(texts), wanted[last])
-        self.train(training)
-
-    def _alone(self, texts: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Hidden states and logits of texts run one by one, by the model's own forward."""
-        hidden, logits = [], []
-        try:
-            for text in texts:
-                positions = torch.arange(len(text), device=text.device)[None]
-                hidden.append(self._run(text[None], positions, use_cache=False).last_hidden_state)
-                logits.append(self.model(inputs_embeds=text[None], use_cache=False).logits)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise PartError(f"{label(self.config)}: {self.family} does not run: {error}") from error
-        return torch.cat(hidden, dim=1)[0], torch.cat(logits, dim=1)[0]
-
-    def _by(
-        self, attention: str, run: Callable[[Tensor, Layout], Tensor], pack: Tensor, layout: Layout
-    ) -> Tensor:
-        self.model.set_attn_implementation(attention)
-        return run(pack, layout)
-
-    def _left_padded(self, texts: list[Tensor]) -> Tensor:
-        """The last hidden state of each, its last token being read through the cache."""
-        longest = max(len(text) for text in texts)
-        mask = torch.stack([torch.arange(longest) >= longest - len(text) for text in texts])
-        batch = torch.zeros(len(texts), longest, self.dim, dtype=texts[0].dtype)
-        batch[mask] = torch.cat(texts)
-        _, cache = self.decode(batch[:, :-1], mask[:, :-1])
-        return self.decode(batch[:, -1:], mask, cache)[0][:, 0]
-
-
-def alike(run: Callable[[], Tensor], wanted: Tensor) -> bool:
-    """Whether `run` gives what is wanted. Families that cannot do it raise whatever they like."""
-    try:
-        found = run()
-    except Exception:
-        return False
-    if found.shape != wanted.shape:
-        return False
-    difference = torch.linalg.vector_norm((found - wanted).float())
-    return bool(difference <= TOLERANCE * torch.linalg.vector_norm(wanted.float()))

@@ -194,11 +194,17 @@ def reachable(part: PartConfig, name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        first = str(error).strip().split("\n")[0]
-        if Path(name).expanduser().is_dir():
-            message = f"the folder {name} could not be loaded: {first} Weights are read from "
-            message += "safetensors alone"
+        why = str(error).strip().split("\n")[0]
+        if "safetensors" in why:
+            message = (
+                f"{name} has no weights as safetensors, and pickles are not read. Load it once "
+                "with transformers, `save_pretrained` it, and give that folder"
+            )
+        elif Path(name).expanduser().is_dir():
+            message = f"the folder {name} could not be loaded: {why}"
         else:
-            message = f"{name!r} is no folder here and could not be had from the hub: {first} "
-            message += "Give a local folder, or an inline `config:` to build from scratch"
+            message = (
+                f"{name!r} is no folder here and could not be had from the hub: {why} Give a local "
+                "folder, or an inline `config:` to build from scratch"
+            )
         raise InputError(f"{label(part)}: {message}") from error

@@ -11,6 +11,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -75,8 +76,15 @@ def attention(
     if not rule.causal:
         raise WorkError("ragged attention over a pack is causal; this layer is not")
     flat = "1 heads tokens dim -> tokens heads dim"
-    q, k, v = (rearrange(x, flat) for x in (query, key, value))
+    q, k, v = (rearrange(x, flat).to(_arithmetic(query)) for x in (query, key, value))
     return packed(q, k, v, segments, rule)[None], None
+
+
+def _arithmetic(query: Tensor) -> torch.dtype:
+    """Autocast's dtype where it is on. Rotary embeddings leave queries and keys in fp32 beside
+    values in half precision, and kernels called by hand are not cast for."""
+    device = query.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
 
 
 @functools.cache

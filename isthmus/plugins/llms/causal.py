@@ -9,7 +9,7 @@ import torch
 
 from isthmus import hookimpl
 from isthmus.core.contracts import CausalLLM
-from isthmus.core.model.decoder import EAGER, Decoder
+from isthmus.core.model.decoder import Decoder
 from isthmus.core.model.pretrained import (
     TransformersConfig,
     build_scratch,
@@ -21,6 +21,7 @@ from isthmus.core.model.pretrained import (
     written_out,
 )
 from isthmus.core.model.tokenizer import BpeConfig, Texts, choose_tokenizer
+from isthmus.core.model.trial import EAGER
 from isthmus.errors import PartError
 
 

@@ -91,7 +91,7 @@ class Lora(Tuner, name="lora"):
             if not linear:
                 raise PartError(f"tuner lora: {type(part).__name__} has no linear layer to adapt")
             return linear
-        chosen = {}
+        chosen: dict[str, nn.Module] = {}
         for target in self.config.targets:
             found = {name: layer for name, layer in linear.items() if _ends(name, target)}
             if not found:

@@ -49,6 +49,16 @@ def test_a_window_must_be_known_to_the_layer_that_has_it() -> None:
             attention(LAYER, *QKV, Local(3), sliding_window=window, segments=LAYOUT)
 
 
+@pytest.mark.parametrize("segments", [LAYOUT, None])
+def test_under_autocast_queries_left_in_fp32_are_computed_in_half(segments) -> None:
+    query, key, value = QKV
+    wanted, _ = attention(LAYER, *QKV, None, segments=segments)
+    with torch.autocast("cpu", torch.bfloat16):
+        got, _ = attention(LAYER, query, key, value.bfloat16(), None, segments=segments)
+    assert got.dtype == torch.bfloat16
+    assert (got.float() - wanted).abs().max() < 0.05
+
+
 def test_a_pack_has_no_mask() -> None:
     assert mask(attention_mask=None, q_offset=0) is None
     assert mask(attention_mask=None, q_offset=0, local_size=7) == Local(7)

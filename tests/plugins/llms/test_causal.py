@@ -147,6 +147,22 @@ def test_a_family_whose_cache_is_of_another_kind_can_be_trained_but_not_asked() 
         llm.decode(embeds[None], torch.ones(1, 10, dtype=torch.bool))
 
 
+@pytest.mark.parametrize("family", ["opt", "gpt2"])
+def test_a_text_longer_than_the_table_of_positions_is_refused(family: str) -> None:
+    llm = build(family)
+    most = 128
+    llm(llm.embed(ids(2 * most)), Segments((most, most)))
+    with pytest.raises(InputError, match=r"129 tokens.*positions for 128. Write `max_length: 128`"):
+        llm(llm.embed(ids(most + 1)), Segments((most + 1,)))
+    with pytest.raises(InputError, match="129 tokens"):
+        llm.decode(llm.embed(ids(129))[None], torch.ones(1, 129, dtype=torch.bool))
+
+
+def test_rotary_positions_have_no_end() -> None:
+    llm = build("llama")
+    assert llm(llm.embed(ids(200)), Segments((200,))).isfinite().all()
+
+
 def test_weights_from_scratch_are_scaled_unless_stock_is_asked_for() -> None:
     up, stock = (build(init=init).model.model.layers[0].mlp.up_proj for init in ("scaled", "stock"))
     assert up.weight.std().item() == pytest.approx(32**-0.5, rel=0.1)
@@ -243,7 +259,7 @@ def test_folders_that_hold_no_model_are_named(tmp_path: Path, folder: Path) -> N
     refused(str(tmp_path / "nowhere"), "there is no folder .*nowhere")
     refused(str(tmp_path), "has no config.json")
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
-    refused(str(tmp_path), "safetensors")
+    refused(str(tmp_path), "has no weights as safetensors, and pickles are not read")
     (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle, which nobody reads")
     refused(str(tmp_path), "safetensors")
 

@@ -10,8 +10,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from isthmus.core.contracts import CausalLLM, Segments
-from isthmus.core.model.decoder import Decoder, alike
+from isthmus.core.model.decoder import Decoder
 from isthmus.core.model.ragged import BACKEND
+from isthmus.core.model.trial import alike
 from isthmus.errors import PartError
 
 SHAPE = {
@@ -92,7 +93,7 @@ def test_a_head_that_does_more_than_is_known_is_refused(monkeypatch: pytest.Monk
         return output
 
     monkeypatch.setattr(model, "forward", doubled)
-    with pytest.raises(PartError, match="head does more than known"):
+    with pytest.raises(PartError, match="head that does more than is known"):
         Plain(Plain.Config(), None, model)
 
 

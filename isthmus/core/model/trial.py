@@ -1,0 +1,105 @@
+"""Trying out a freshly built decoder: which ways of running it give what it should?
+
+Families differ in what they hand down to their layers, and what they drop they drop silently.
+So a handful of tokens is run each way and beside the plainest one; what gives other results is
+not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
+
+import torch
+from torch import Tensor
+
+from isthmus.core.contracts import Segments
+from isthmus.core.model.layout import Layout
+from isthmus.core.model.pretrained import label, quiet
+from isthmus.core.model.ragged import register
+from isthmus.errors import PartError
+
+if TYPE_CHECKING:
+    from isthmus.core.model.decoder import Decoder
+
+EAGER = "eager"
+"""The attention that every family computes right: models are built with it, and what is faster
+must first agree with it."""
+SEGMENTS = Segments((6, 4))
+TOLERANCE = 1e-4
+"""Largest relative difference in fp32 that rounding explains; a leak between samples makes one
+a thousand times larger."""
+
+
+@torch.no_grad()
+def try_out(decoder: Decoder) -> None:
+    """Settle `ragged` and `decodes`; raises PartError for a model that runs right in no way."""
+    training = decoder.training
+    decoder.eval()
+    ids = (torch.arange(SEGMENTS.offsets[-1]) * 7 + 3) % decoder.model.config.vocab_size
+    pack, layout = decoder.embed(ids), Layout(SEGMENTS, ids.device)
+    texts = list(torch.split(pack, list(SEGMENTS.lengths)))
+    with quiet():
+        wanted, logits = _alone(decoder, texts)
+        if not alike(lambda: decoder.head(wanted), logits):
+            _refuse(decoder, "has a head that does more than is known")
+        way = partial(_by, decoder, pack=pack, layout=layout)
+        decoder.ragged = alike(partial(way, register(), decoder.packed), wanted)
+        if not decoder.ragged and not any(
+            alike(partial(way, attention, decoder.padded), wanted) for attention in ("sdpa", EAGER)
+        ):
+            _refuse(decoder, "gives other results in a batch than alone")
+        last = torch.tensor(SEGMENTS.offsets[1:]) - 1
+        decoder.decodes = alike(lambda: _left_padded(decoder, texts), wanted[last])
+    decoder.train(training)
+
+
+def alike(run: Callable[[], Tensor], wanted: Tensor) -> bool:
+    """Whether `run` gives what is wanted. Families that cannot do it raise whatever they like."""
+    try:
+        found = run()
+    except Exception:
+        return False
+    if found.shape != wanted.shape:
+        return False
+    difference = torch.linalg.vector_norm((found - wanted).float())
+    return bool(difference <= TOLERANCE * torch.linalg.vector_norm(wanted.float()))
+
+
+def _alone(decoder: Decoder, texts: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Hidden states and logits of texts run one by one, by the model's own forward."""
+    hidden, logits = [], []
+    try:
+        for text in texts:
+            positions = torch.arange(len(text), device=text.device)[None]
+            hidden.append(decoder.run(text[None], positions, use_cache=False).last_hidden_state)
+            logits.append(decoder.model(inputs_embeds=text[None], use_cache=False).logits)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        _refuse(decoder, f"does not run: {error}")
+    return torch.cat(hidden, dim=1)[0], torch.cat(logits, dim=1)[0]
+
+
+def _by(
+    decoder: Decoder,
+    attention: str,
+    run: Callable[[Tensor, Layout], Tensor],
+    pack: Tensor,
+    layout: Layout,
+) -> Tensor:
+    decoder.model.set_attn_implementation(attention)
+    return run(pack, layout)
+
+
+def _left_padded(decoder: Decoder, texts: list[Tensor]) -> Tensor:
+    """The last hidden state of each, its last token being read through the cache."""
+    longest = max(len(text) for text in texts)
+    mask = torch.stack([torch.arange(longest) >= longest - len(text) for text in texts])
+    batch = torch.zeros(len(texts), longest, decoder.dim, dtype=texts[0].dtype)
+    batch[mask] = torch.cat(texts)
+    _, cache = decoder.decode(batch[:, :-1], mask[:, :-1])
+    return decoder.decode(batch[:, -1:], mask, cache)[0][:, 0]
+
+
+def _refuse(decoder: Decoder, why: str) -> NoReturn:
+    raise PartError(f"{label(decoder.config)}: {decoder.family} {why}")
