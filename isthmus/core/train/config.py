@@ -35,11 +35,11 @@ class ScheduleConfig(Config):
     """How the learning rate moves over a stage."""
 
     type: Literal["cosine", "linear", "constant"] = "cosine"
-    """Shape after warm-up; cosine and linear end at `end`."""
+    """Shape after warm-up; cosine and linear fall to `end`."""
     warmup: float = Field(default=0.03, ge=0)
     """Steps of linear warm-up: a share of the stage below 1, a count of steps from 1 on."""
     end: Fraction = 0.0
-    """Last learning rate, as a share of the first."""
+    """Where the learning rate has fallen to as the stage ends, as a share of its height."""
 
 
 class BatchConfig(Config):

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from isthmus.core.config import load
-from isthmus.core.contracts import ParameterGroup, Preparer
+from isthmus.core.contracts import Loss, ParameterGroup, Preparer
 from isthmus.core.data.loader import StepLoader
 from isthmus.core.data.mixture import Mixture
 from isthmus.core.data.plan import Plan
@@ -26,6 +26,7 @@ from isthmus.core.train.engine import Engine, Root
 from isthmus.core.train.opening import open_stages, texts
 from isthmus.core.train.optimizer import build_optimizer
 from isthmus.core.train.parallel import Parallel
+from isthmus.errors import NonFiniteLoss
 from tests.core.train.tiny import stage, tiny_run
 
 SAMPLES = 5
@@ -42,7 +43,7 @@ def setting(data: Path) -> tuple[Root, Mixture, Preparer]:
     return Root(model, objective, bf16=False), stages[0].mixture, objective.preparer(tools)
 
 
-def gradients(data: Path) -> tuple[Parallel, dict[str, Tensor]]:
+def gradients(data: Path) -> tuple[Engine, StepLoader, dict[str, Tensor]]:
     """Every step's loss and gradient, by the engine."""
     root, mixture, preparer = setting(data)
     parallel = Parallel(threads=1)
@@ -77,10 +78,26 @@ def gradients(data: Path) -> tuple[Parallel, dict[str, Tensor]]:
         print(f"rank {parallel.rank} step {step.step} samples {sizes} images {images}", flush=True)
         result = engine.step(step.step, step.batches, lambda: [])
         seen[f"{step.step}/loss"] = torch.tensor(result.loss, dtype=torch.float64)
-    return parallel, seen
+    return engine, loader, seen
+
+
+def poison(engine: Engine, loader: StepLoader) -> str:
+    """What the engine says of a loss that is not a number on the second process alone."""
+    if engine.parallel.rank == 1:
+        engine.root.objective.register_forward_hook(
+            lambda module, inputs, loss: Loss(loss.sum * torch.nan, loss.weight)
+        )
+    before = [p.clone() for p in engine.learning.values()]
+    try:
+        engine.step(0, loader.load(0).batches, lambda: [])
+    except NonFiniteLoss as error:
+        same = all(map(torch.equal, before, engine.learning.values()))
+        return f"{error} {'unmoved' if same else 'moved'}"
+    return "nothing"
 
 
 if __name__ == "__main__":
-    found, values = gradients(Path(sys.argv[1]))
-    if found.is_main:
+    made, steps, values = gradients(Path(sys.argv[1]))
+    if made.parallel.is_main:
         save_file(values, sys.argv[2])
+    print(f"rank {made.parallel.rank} says {poison(made, steps)}", flush=True)

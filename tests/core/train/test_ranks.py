@@ -37,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def alone(data: Path) -> dict[str, Tensor]:
     """One process, accumulating."""
-    return gradients(data)[1]
+    return gradients(data)[2]
 
 
 def close(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
@@ -87,6 +87,13 @@ def test_two_processes_have_the_loss_and_gradient_of_one(
     assert shares[1, 1][1] == 0  # no image
     assert shares[1, 2][0] == []  # no batch at all
     assert close(load_file(out), alone) <= 1e-6
+    # A loss that is not finite on one process stops both, and they name the same samples.
+    said = re.findall(r"rank \d says (.*)", ran.stdout)
+    assert len(said) == 2
+    assert said[0] == said[1]
+    assert "align, step 1: the loss is not finite" in said[0]
+    assert "Samples: p1, p3." in said[0]
+    assert said[0].endswith("unmoved")
 
 
 @pytest.mark.slow
