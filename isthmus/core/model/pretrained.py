@@ -63,34 +63,39 @@ def label(config: PartConfig) -> str:
     return f"{config.owner.kind} {config.owner.name}"
 
 
+def located(part: PartConfig, name: str) -> str:
+    """The folder that is meant, or a hub id as it is. Raises InputError where what can only be
+    a folder is not there."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return str(folder)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise InputError(f"{label(part)}: there is no folder {folder}")
+    return name
+
+
 def published_config(part: PartConfig, name: str) -> dict[str, Any]:
     """The config.json of a hub id or folder; raises InputError where it cannot be had."""
     from transformers import PreTrainedConfig
 
-    folder = Path(name).expanduser()
-    if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise InputError(f"{label(part)}: there is no folder {folder}")
-    if folder.is_dir() and not (folder / "config.json").is_file():
+    place = located(part, name)
+    if Path(place).is_dir() and not Path(place, "config.json").is_file():
         raise InputError(
-            f"{label(part)}: the folder {folder} has no config.json; give the folder of a model "
+            f"{label(part)}: the folder {place} has no config.json; give the folder of a model "
             "that was saved with `save_pretrained`"
         )
     with quiet(), reachable(part, name):
-        return dict(PreTrainedConfig.get_config_dict(str(folder) if folder.is_dir() else name)[0])
+        return dict(PreTrainedConfig.get_config_dict(place)[0])
 
 
 def preprocessor(part: PartConfig, name: str) -> Mapping[str, Any]:
     """What a hub id or folder says of its pictures (`image_mean`, ...); nothing if it does not."""
     from transformers.utils import cached_file
 
-    folder = Path(name).expanduser()
+    place = located(part, name)
     with quiet(), reachable(part, name):
         for file in ("preprocessor_config.json", "processor_config.json"):
-            found = cached_file(
-                str(folder) if folder.is_dir() else name,
-                file,
-                _raise_exceptions_for_missing_entries=False,
-            )
+            found = cached_file(place, file, _raise_exceptions_for_missing_entries=False)
             if found is not None:
                 said = json.loads(Path(found).read_text(encoding="utf-8"))
                 return dict(said.get("image_processor", said))
@@ -99,10 +104,10 @@ def preprocessor(part: PartConfig, name: str) -> Mapping[str, Any]:
 
 def load_published(part: PartConfig, model_class: Any, name: str, **kwargs: Any) -> Any:
     """The model with its published weights in fp32; every weight must be there."""
-    folder = Path(name).expanduser()
+    place = located(part, name)
     with quiet(), reachable(part, name):
         model, report = model_class.from_pretrained(
-            str(folder) if folder.is_dir() else name,
+            place,
             use_safetensors=True,
             trust_remote_code=False,
             dtype=torch.float32,
@@ -191,17 +196,21 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def reachable(part: PartConfig, name: str) -> Iterator[None]:
+    """Turns what libraries raise while loading `name` into one InputError."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         why = str(error).strip().split("\n")[0]
-        if "safetensors" in why:
+        if isinstance(error, OSError) and "safetensors" in why:
             message = (
                 f"{name} has no weights as safetensors, and pickles are not read. Load it once "
                 "with transformers, `save_pretrained` it, and give that folder"
             )
         elif Path(name).expanduser().is_dir():
-            message = f"the folder {name} could not be loaded: {why}"
+            message = f"the folder {name} could not be loaded: {type(error).__name__}: {why}"
         else:
             message = (
                 f"{name!r} is no folder here and could not be had from the hub: {why} Give a local "

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from isthmus.core.contracts import Config, PartConfig
-from isthmus.core.model.pretrained import label, quiet, reachable
-from isthmus.errors import InputError, PartError
+from isthmus.core.model.pretrained import label, located, quiet, reachable
+from isthmus.errors import PartError
 
 Texts = Callable[[], Iterable[str]]
 """Gives the run's text, from the beginning each time."""
@@ -64,13 +63,9 @@ def load_tokenizer(part: PartConfig, name: str) -> Any:
     """The fast tokenizer of a hub id or folder. Raises InputError where it cannot be had."""
     from transformers import AutoTokenizer
 
-    folder = Path(name).expanduser()
-    if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise InputError(f"{label(part)}: tokenizer: there is no folder {folder}")
+    place = located(part, name)
     with quiet(), reachable(part, name):
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(folder) if folder.is_dir() else name, trust_remote_code=False
-        )
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     if not tokenizer.is_fast:
         raise PartError(
             f"{label(part)}: the tokenizer of {name} is a slow one; labels are found by character "

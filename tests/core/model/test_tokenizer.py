@@ -73,7 +73,7 @@ def test_a_model_from_scratch_says_that_it_needs_a_tokenizer() -> None:
 
 
 def test_a_missing_folder_is_named() -> None:
-    with pytest.raises(InputError, match="tokenizer: there is no folder nowhere"):
+    with pytest.raises(InputError, match="llm causal: there is no folder nowhere"):
         load_tokenizer(LLM, "./nowhere")
 
 

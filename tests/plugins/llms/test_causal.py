@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -270,6 +271,23 @@ def test_a_hub_id_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="'nobody/nothing' is no folder here and could not be had"):
         Causal.Config(model="nobody/nothing").build(tokenizer_object=TOKENIZER)
+
+
+def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    whole = (folder / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="could not be loaded: SafetensorError"):
+        Causal.Config(model=str(tmp_path)).build(tokenizer_object=TOKENIZER)
+
+
+def test_weights_of_other_sizes_are_refused(tmp_path: Path, folder: Path) -> None:
+    config = LlamaConfig.from_pretrained(folder)
+    config.intermediate_size = 48
+    config.save_pretrained(tmp_path)
+    shutil.copy(folder / "model.safetensors", tmp_path)
+    with pytest.raises(InputError, match="could not be loaded"):
+        Causal.Config(model=str(tmp_path)).build(tokenizer_object=TOKENIZER)
 
 
 def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path: Path, folder: Path) -> None:
