@@ -19,6 +19,7 @@ from isthmus.core.train.run import run
 from tests.core.train.step_gradients import SAMPLES, gradients, setting
 from tests.core.train.tiny import source, stage, tiny_run, write_data
 
+REPOSITORY = Path(__file__).parents[3]
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
@@ -38,6 +39,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(data: Path) -> dict[str, Tensor]:
     """One process, accumulating."""
     return gradients(data)[2]
+
+
+def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Two processes on this machine, talking over gloo."""
+    command = [*TORCHRUN, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=REPOSITORY)
 
 
 def close(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
@@ -74,7 +81,7 @@ def test_two_processes_have_the_loss_and_gradient_of_one(
 ):
     out = tmp_path / "two.safetensors"
     module = ("-m", "tests.core.train.step_gradients", str(data), str(out))
-    ran = subprocess.run([*TORCHRUN, *module], capture_output=True, text=True, timeout=240)
+    ran = torchrun(*module)
     assert ran.returncode == 0, ran.stderr
     shares = {
         (int(rank), int(step)): (json.loads(sizes), int(images))
@@ -116,7 +123,7 @@ def test_a_run_of_two_processes_is_that_of_one(tmp_path: Path):
     run(config)
     two = tmp_path / "two"
     verb = ("-m", "isthmus", "train", str(config), "--out", str(two))
-    ran = subprocess.run([*TORCHRUN, *verb], capture_output=True, text=True, timeout=240)
+    ran = torchrun(*verb)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.count("Stage 1 of 2") == 1  # one process talks
 
