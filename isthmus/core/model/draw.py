@@ -2,7 +2,12 @@
 
 Stock initialisation draws nearly everything at a standard deviation of 0.02, which suits models
 thousands wide. A small model drawn so learns words but, for tens of thousands of pictures, never
-what is in them; drawn at 1/sqrt(fan in) it reads them within minutes. Hence `scaled`.
+what is in them; drawn larger it reads them within minutes. Hence `scaled`.
+
+Tried on captions of drawn digits (two ViT and LLaMA towers of 3 layers, 128 wide, 300 steps of 64):
+1/sqrt(fan in) read the digits with some seeds and not with others, since layers with much to add
+up (patches, the way down in an MLP) then begin small beside the rest. 1/sqrt(width) for those as
+well read them with every seed.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from torch import Tensor, nn
 from isthmus.core.contracts import PartConfig, runtime_arguments
 
 Init = Literal["scaled", "stock"]
-"""`scaled`: 1/sqrt(fan in); `stock`: the model family's own."""
+"""`scaled`: by the model's width; `stock`: the model family's own."""
 
 
 def part_seed(seed: int, name: str) -> int:
@@ -34,12 +39,13 @@ def drawn_from(config: PartConfig, name: str, seed: int, given: Mapping[str, Any
 
 
 @torch.no_grad()
-def draw_scaled(module: nn.Module) -> None:
+def draw_scaled(module: nn.Module, width: int | None = None) -> None:
     """Draw anew, at a standard deviation of 1/sqrt(fan in), what `module` drew at another.
 
-    Weights of linear and convolution layers take their fan in; embeddings and other tables
-    their last dimension. What the family sets to a constant stays (norms at one, gates and
-    layer scales at their value), and so does what it lays out on purpose, far from zero.
+    A fan in larger than the model's `width` counts as the width. That of embeddings and other
+    tables is their last dimension. Biases are set to zero. What the family sets to a constant
+    stays (norms at one, gates and layer scales at their value), and so does what it lays out
+    on purpose, far from zero.
     """
     done: set[int] = set()
     for child in module.modules():
@@ -50,7 +56,8 @@ def draw_scaled(module: nn.Module) -> None:
             if name == "bias":
                 parameter.zero_()
             else:
-                parameter.normal_(std=_fan_in(child, parameter) ** -0.5)
+                fan_in = _fan_in(child, parameter)
+                parameter.normal_(std=min(fan_in, width or fan_in) ** -0.5)
                 padding = getattr(child, "padding_idx", None)
                 if padding is not None:
                     parameter[padding].zero_()

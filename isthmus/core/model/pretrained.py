@@ -42,7 +42,7 @@ class TransformersConfig(PartConfig):
     config: dict[str, Any] | None = None
     """Instead of `model`: transformers' configuration, written out, for weights from scratch."""
     init: Init = "scaled"
-    """How weights from scratch are drawn: `scaled` at 1/sqrt(fan in), `stock` as transformers
+    """How weights from scratch are drawn: `scaled` at 1/sqrt(width), `stock` as transformers
     does (0.02 nearly everywhere, too little for small models)."""
 
     @model_validator(mode="after")
@@ -149,7 +149,7 @@ def build_scratch(part: TransformersConfig, model_class: Any, config: Any, **kwa
     except (ValueError, TypeError, AssertionError, RuntimeError) as error:
         raise PartError(f"{label(part)}: config: {error}") from error
     if part.init == "scaled":
-        draw_scaled(model)
+        draw_scaled(model, config.hidden_size)
     return model
 
 

@@ -49,7 +49,7 @@ class Timm(Encoder, name="timm"):
         preprocess: Fit | None = None
         """`resize`, `crop` or `pad`; absent, as the model was trained."""
         init: Init = "scaled"
-        """How weights are drawn: `scaled` at 1/sqrt(fan in), `stock` as timm does."""
+        """How weights are drawn: `scaled` by the model's width, `stock` as timm does."""
 
         @property
         def pretrained(self) -> str | None:
@@ -61,6 +61,7 @@ class Timm(Encoder, name="timm"):
         super().__init__()
         self.config = config
         self.model, data = _create(config)
+        self.model.eval()
         self.index = used_layers(config, len(self.model.feature_info)) - 1
         self.model.prune_intermediate_layers([self.index], prune_norm=True, prune_head=True)
         takes = inspect.signature(self.model.forward_intermediates).parameters
@@ -71,7 +72,9 @@ class Timm(Encoder, name="timm"):
             )
         self.mean, self.std = data["mean"], data["std"]
         _, height, width = data["input_size"]
-        spatial, prefix = self._trial(torch.zeros(1, 3, height, width))
+        with torch.no_grad():  # one look, in eval mode, to learn the shapes
+            spatial, prefix = self._run(torch.zeros(1, 3, height, width))
+        self.model.train()
         self.dim = spatial.shape[1]
         grid = Grid(spatial.shape[2], spatial.shape[3], 0 if prefix is None else prefix.shape[1])
         squashed = data["crop_mode"] == "squash"
@@ -110,14 +113,6 @@ class Timm(Encoder, name="timm"):
         spatial, prefix = found if self.has_prefix else (found, None)
         return spatial, prefix if self.config.select == "cls_patch" else None
 
-    @torch.no_grad()
-    def _trial(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """One run that leaves no trace, to learn the shapes."""
-        self.model.eval()
-        shapes = self._run(pixels)
-        self.model.train()
-        return shapes
-
 
 def _create(config: Timm.Config) -> tuple[Any, dict[str, Any]]:
     """timm's model, and how it wants its pictures."""
@@ -143,7 +138,8 @@ def _create(config: Timm.Config) -> tuple[Any, dict[str, Any]]:
     if not hasattr(model, "prune_intermediate_layers"):
         raise PartError(f"encoder timm: {config.model} gives no features of its inner layers")
     if not config.weights and config.init == "scaled":
-        draw_scaled(model)
+        widths = {layer["num_chs"] for layer in model.feature_info}
+        draw_scaled(model, widths.pop() if len(widths) == 1 else None)
     size = options.get("img_size", config.image_size)
     wanted = {"img_size": size} if size else {}
     return model, timm.data.resolve_data_config(wanted, model=model)
@@ -179,7 +175,7 @@ def _build(config: Timm.Config, options: dict[str, Any], weights: dict[str, Tens
 def _weights(config: Timm.Config, published: Any) -> dict[str, Tensor]:
     """Published weights by name, from the hub or a file."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError
     from safetensors.torch import load_file
 
     if config.weights != HUB:
@@ -195,16 +191,11 @@ def _weights(config: Timm.Config, published: Any) -> dict[str, Tensor]:
         )
     try:
         return load_file(hf_hub_download(source, FILE))
-    except LocalEntryNotFoundError as error:
-        why = str(error).splitlines()[0]
-    except EntryNotFoundError:
-        why = f"there is no {FILE}"
-    except OSError as error:
-        why = str(error).splitlines()[0]
-    raise InputError(
-        f"encoder timm: the weights of {config.model} could not be had from the hub ({source}): "
-        f"{why}. Give `weights:` a .safetensors file, or null to draw them"
-    )
+    except (EntryNotFoundError, OSError) as error:
+        raise InputError(
+            f"encoder timm: {FILE} of {config.model} could not be had from the hub ({source}): "
+            f"{str(error).splitlines()[0]} Give `weights:` a .safetensors file, or null to draw them"
+        ) from error
 
 
 @hookimpl

@@ -51,6 +51,13 @@ def test_std_is_one_over_root_fan_in(drawn: tuple[Odd, Odd], name: str, fan_in: 
     assert abs(weight.mean().item()) < 0.05 * fan_in**-0.5
 
 
+@pytest.mark.parametrize(("width", "fan_in"), [(None, 400), (1000, 400), (64, 64)])
+def test_more_than_the_models_width_counts_as_the_width(width: int | None, fan_in: int) -> None:
+    layer = nn.Linear(400, 300)
+    draw_scaled(layer, width)
+    assert layer.weight.std().item() == pytest.approx(fan_in**-0.5, rel=0.03)
+
+
 @pytest.mark.parametrize("name", ["norm.weight", "norm.bias", "gate.weight", "decay"])
 def test_what_was_set_on_purpose_stays(drawn: tuple[Odd, Odd], name: str) -> None:
     stock, scaled = drawn

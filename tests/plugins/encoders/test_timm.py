@@ -86,6 +86,14 @@ def test_features_of_a_convolutional_network_are_read_row_by_row() -> None:
     assert encoder.dim == seen[0].shape[1]
 
 
+def test_weights_are_drawn_by_the_width_of_a_vit_and_by_fan_in_elsewhere() -> None:
+    patches = build(VIT).model.patch_embed.proj.weight
+    assert patches.std().item() == pytest.approx(32**-0.5, rel=0.05)
+    third = build(RESNET).model.layer3[0].conv2.weight
+    assert third.std().item() == pytest.approx((9 * 256) ** -0.5, rel=0.05)
+    assert build(VIT, init="stock").model.patch_embed.proj.weight.std() < 0.05
+
+
 def test_pictures_are_prepared_as_timm_says() -> None:
     crop, squash = build(VIT).transform, build(SQUASH).transform
     assert (crop.fit, crop.zoom, crop.size) == ("crop", 0.9, (32, 32))
@@ -123,10 +131,10 @@ def test_the_hub_is_asked_for_safetensors_alone(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
     error: Exception = LocalEntryNotFoundError("no connection")
-    with pytest.raises(InputError, match=r"could not be had from the hub .*no connection"):
+    with pytest.raises(InputError, match=r"model.safetensors of .* from the hub .*no connection"):
         Timm.Config(model="resnet10t").build()
     error = EntryNotFoundError("404")
-    with pytest.raises(InputError, match=r"there is no model.safetensors"):
+    with pytest.raises(InputError, match=r"model.safetensors of .* from the hub .*404"):
         Timm.Config(model="resnet10t").build()
     assert {file.rpartition(".")[2] for _, file in asked} == {"safetensors"}
 
