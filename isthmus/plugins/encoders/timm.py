@@ -194,7 +194,7 @@ def _weights(config: Timm.Config, published: Any) -> dict[str, Tensor]:
     except (EntryNotFoundError, OSError) as error:
         raise InputError(
             f"encoder timm: {FILE} of {config.model} could not be had from the hub ({source}): "
-            f"{str(error).splitlines()[0]} Give `weights:` a .safetensors file, or null to draw them"
+            f"{str(error).splitlines()[0]} Give `weights:` a .safetensors file, or null for none"
         ) from error
 
 
