@@ -13,7 +13,6 @@ as well, all four seeds tried read 83 to 91 % of digits never seen.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -40,37 +39,28 @@ def drawn_from(config: PartConfig, name: str, seed: int, given: Mapping[str, Any
 
 
 @torch.no_grad()
-def draw_scaled(module: nn.Module) -> None:
-    """Draw anew, so that signals keep their size, what `module` drew at another.
+def draw_scaled(module: nn.Module, width: int | None = None) -> None:
+    """Draw anew, at a standard deviation of 1/sqrt(fan in), what `module` drew at another.
 
-    What the family sets to a constant stays (norms at one, gates and layer scales at their
-    value), and so does what it lays out on purpose, far from zero.
+    A fan in larger than the model's `width` counts as the width. That of embeddings and other
+    tables is their last dimension. Biases are set to zero. What the family sets to a constant
+    stays (norms at one, gates and layer scales at their value), and so does what it lays out
+    on purpose, far from zero.
     """
-    depth = _depth(module)
-    uses = Counter(id(p) for m in module.modules() for p in m._parameters.values())
     done: set[int] = set()
-    for path, child in module.named_modules():
+    for child in module.modules():
         for name, parameter in child.named_parameters(recurse=False):
             if id(parameter) in done or not _drawn_around_zero(parameter):
                 continue
             done.add(id(parameter))
             if name == "bias":
                 parameter.zero_()
-                continue
-            table = isinstance(child, nn.Embedding) and uses[id(parameter)] == 1
-            std = 1.0 if table else _fan_in(child, parameter) ** -0.5
-            if depth and path.rpartition(".")[2] in TO_STREAM:
-                std *= (2 * depth) ** -0.5
-            parameter.normal_(std=std)
-            padding = getattr(child, "padding_idx", None)
-            if padding is not None:
-                parameter[padding].zero_()
-
-
-def _depth(module: nn.Module) -> int:
-    """Blocks of the deepest stack."""
-    stacks = (m for m in module.modules() if isinstance(m, nn.ModuleList | nn.Sequential))
-    return max((len(stack) for stack in stacks), default=0)
+            else:
+                fan_in = _fan_in(child, parameter)
+                parameter.normal_(std=min(fan_in, width or fan_in) ** -0.5)
+                padding = getattr(child, "padding_idx", None)
+                if padding is not None:
+                    parameter[padding].zero_()
 
 
 def _drawn_around_zero(parameter: Tensor) -> bool:
