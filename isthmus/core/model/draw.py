@@ -30,7 +30,7 @@ Init = Literal["scaled", "stock"]
 TO_STREAM = frozenset(
     ("o_proj", "out_proj", "c_proj", "proj", "down_proj", "fc2", "fc_out", "dense_4h_to_h")
 )
-"""What families call the layers whose output is added to the residual stream."""
+"""What families call the layers of a block whose output is added to the residual stream."""
 
 
 def part_seed(seed: int, name: str) -> int:
@@ -69,7 +69,8 @@ def draw_scaled(module: nn.Module, width: int | None = None) -> None:
                 continue
             table = isinstance(child, nn.Embedding) and uses[id(parameter)] == 1
             std = 1.0 if table else _fan_in(child, parameter, width) ** -0.5
-            if depth and path.rpartition(".")[2] in TO_STREAM:
+            *place, last = path.split(".")
+            if last in TO_STREAM and any(step.isdigit() for step in place):
                 std *= (2 * depth) ** -0.5
             parameter.normal_(std=std)
             padding = getattr(child, "padding_idx", None)
