@@ -132,9 +132,6 @@ class RunConfig(Config):
     """Every random draw follows from it."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the forward pass; bf16 keeps frozen weights in bf16 too."""
-    matmul: Literal["highest", "high", "medium"] = "highest"
-    """How exactly fp32 matrices are multiplied: `high` and `medium` let hardware that can do so
-    round the factors (TF32, bf16), which is faster; torch.set_float32_matmul_precision."""
     blind: bool = False
     """Replace every picture by a grey one: the control that shows what words alone give."""
     workers: int = Field(default=0, ge=0)

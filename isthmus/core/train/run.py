@@ -7,8 +7,6 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from isthmus.core.config import dump, load, parse
 from isthmus.core.contracts import EventList, Events
 from isthmus.core.model.build import build_model
@@ -42,7 +40,6 @@ def run(
     when the work fails; Interrupted, after saving, when SIGTERM or Ctrl-C asked it to stop.
     """
     settings = _typed(config, overrides)
-    torch.set_float32_matmul_precision(settings.matmul)
     parallel = Parallel(settings.threads)
     stages = parallel.main_first(lambda: open_stages(settings))
     start = find_start(settings, stages, parallel, resume)
