@@ -39,7 +39,7 @@ code { background: #f3f4f6; padding: .1rem .3rem; border-radius: .2rem; }
 def write_report(folder: Path, results: dict[str, Any]) -> Path:
     """Write `report.html` and `report.png` into the folder; returns the former."""
     examples = chosen_examples(folder)
-    picture(folder, results, examples).savefig(folder / "report.png", dpi=110)
+    picture(folder, results, examples).savefig(folder / "report.png", dpi=110, bbox_inches="tight")
     plt.close("all")
     body = "\n".join(
         [
@@ -162,8 +162,9 @@ def draw_losses(folder: Path, axes: Any) -> None:
     axes[0].legend(frameon=False, fontsize=8)
 
 
-def smoothed(values: list[float], rate: float = 0.05) -> list[float]:
+def smoothed(values: list[float]) -> list[float]:
     """Running average, so that the course shows through the noise of single steps."""
+    rate = min(0.5, 30 / len(values))
     average, course = values[0], []
     for value in values:
         average += rate * (value - average)
@@ -187,7 +188,7 @@ def picture(folder: Path, results: dict[str, Any], examples: list[dict[str, Any]
     stages = losses(folder, "sighted")
     figure = plt.figure(figsize=(11, 7.2))
     grid = figure.add_gridspec(3, 12, height_ratios=(1.25, 1.1, 1), hspace=0.55, wspace=1.2)
-    for index, example in enumerate(examples[:6]):
+    for index, example in enumerate(examples[::2]):
         panel = figure.add_subplot(grid[0, 2 * index : 2 * index + 2])
         panel.imshow(enlarged(folder / "data" / "images" / example["image"]))
         panel.set_axis_off()
