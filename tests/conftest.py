@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from tests.site_folder import site  # noqa: F401 (a fixture)
 
 # Tensors here are tiny: several threads a process would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell that starts the suite in its background has children ignore Ctrl-C; those of the suite
+# are to hear it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
