@@ -90,17 +90,9 @@ def collate(examples: Sequence[Encoded]) -> Pack:
         targets=targets,
         segments=Segments(tuple(example.num_tokens for example in examples)),
         visual=torch.cat(visual),
-        images=_joined(images) if images else None,
+        images=Images.joined(images) if images else None,
         samples=tuple(example.id for example in examples),
         weight=float((targets != Pack.IGNORE).sum()),
-    )
-
-
-def _joined(images: Sequence[Images]) -> Images:
-    return Images(
-        pixels=torch.cat([batch.pixels for batch in images]),
-        crops=tuple(crop for batch in images for crop in batch.crops),
-        grids=tuple(grids for batch in images for grids in batch.grids),
     )
 
 

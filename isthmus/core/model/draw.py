@@ -6,7 +6,7 @@ what is in them; drawn larger it reads them within minutes. Hence `scaled`.
 
 Tried on the demo's digits (a ViT and a LLaMA of 3 layers, 128 wide), several seeds each:
 - layers at 1/sqrt(fan in) learn to read digits with some seeds only: those with much to add up
-  (patches, the way down in an MLP) begin small beside the rest. At 1/sqrt(width) all seeds do.
+  (patches, the way down in an MLP) begin small beside the rest; hence 1/sqrt(width) for those.
 - tables of words and places at 1/sqrt(width) are drowned by the visual tokens beside them, and
   where a digit stands is hardly ever learnt. With unit variance, and what writes to the residual
   stream smaller by 1/sqrt(2 depth) as in GPT-2, it is.

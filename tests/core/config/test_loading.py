@@ -173,7 +173,10 @@ def test_secrets_are_refused_and_never_printed(yaml_file: Write, key: str) -> No
 
 def test_tokens_of_a_tokenizer_are_no_secrets(yaml_file: Write) -> None:
     tags = "{pad_token: <pad>, api_key_env: HOME, keyboard: a, token: b}"
-    load(Run, yaml_file(f"stages: [{{name: a, data: [{{type: shelf, file: x, tags: {tags}}}]}}]"))
+    run = load(
+        Run, yaml_file(f"stages: [{{name: a, data: [{{type: shelf, file: x, tags: {tags}}}]}}]")
+    )
+    assert run.stages[0].name == "a"
 
 
 def test_validate_part_gives_the_config_that_was_dumped() -> None:

@@ -15,10 +15,12 @@ def parts() -> dict[str, nn.Module]:
 
 def test_training_what_learns_passes():
     model = parts()
+    before = model["connector"].weight.clone()
     frozen = FrozenWeights(model)
     with torch.no_grad():
         model["connector"].weight.add_(1)
     frozen.check(model)
+    assert not torch.equal(model["connector"].weight, before)
 
 
 def test_one_changed_bit_is_named():
