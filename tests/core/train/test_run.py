@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,65 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from isthmus.core import checkpoint
-from isthmus.core.contracts import (
-    CheckpointSaved,
-    Evaluated,
-    Events,
-    StageEnded,
-    StageStarted,
-    StepEnded,
-)
+from isthmus.core.contracts import StepEnded
 from isthmus.core.model.build import build_model
 from isthmus.core.train.run import run
 from isthmus.errors import ConfigError, DataError, FreezeError, ImageError, InputError
+from tests.core.train.listeners import Crash, Recorder, crash_at, metrics
 from tests.core.train.tiny import source, stage, tiny_run, write_data
-
-
-class Recorder(Events):
-    """Remembers what it heard, and may do something at a step."""
-
-    def __init__(self, at_step: Callable[[StepEnded], None] | None = None) -> None:
-        self.at_step = at_step
-        self.stages: list[StageStarted] = []
-        self.steps: list[StepEnded] = []
-        self.evaluated_: list[Evaluated] = []
-        self.saved: list[CheckpointSaved] = []
-        self.ended: list[StageEnded] = []
-
-    def stage_started(self, event: StageStarted) -> None:
-        self.stages.append(event)
-
-    def step_ended(self, event: StepEnded) -> None:
-        self.steps.append(event)
-        if self.at_step:
-            self.at_step(event)
-
-    def evaluated(self, event: Evaluated) -> None:
-        self.evaluated_.append(event)
-
-    def checkpoint_saved(self, event: CheckpointSaved) -> None:
-        self.saved.append(event)
-
-    def stage_ended(self, event: StageEnded) -> None:
-        self.ended.append(event)
-
-
-class Crash(Exception):
-    """What a test raises in the middle of a run."""
-
-
-def crash_at(stage: str, step: int) -> Recorder:
-    def crash(event: StepEnded) -> None:
-        if (event.stage, event.step) == (stage, step):
-            raise Crash
-
-    return Recorder(crash)
-
-
-def metrics(out: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    timed = {"tokens_per_s", "samples_per_s", "seconds", "data_wait"}
-    return [{k: v for k, v in line.items() if k not in timed} for line in lines]
 
 
 def weights(folder: Path) -> dict[str, bytes]:
@@ -341,33 +287,3 @@ def test_skipped_samples_are_listed_and_counted(tmp_path: Path):
     assert (line["stage"], line["id"]) == ("align", "p3")
     assert "3.png" in line["reason"]
     assert heard.ended[0].skipped == 1
-
-
-def test_missing_tracker_is_said_before_anything_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    write_data(tmp_path, 4)
-    monkeypatch.setattr("isthmus.core.train.progress.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'isthmus\[wandb\]'"):
-        run(tiny_run(tmp_path, trackers=["wandb"]))
-    assert not (tmp_path / "run").exists()
-
-
-def test_tensorboard_gets_every_step(tmp_path: Path):
-    pytest.importorskip("tensorboard")
-    write_data(tmp_path, 4)
-    two = stage(tmp_path, steps=2), stage(tmp_path, name="second", steps=1)
-    config = tiny_run(tmp_path, *two, trackers=["tensorboard"])
-    with pytest.raises(Crash):
-        run(config, events=crash_at("second", 1))
-    run(config, resume=True)
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    (folder,) = {path.parent for path in (tmp_path / "run" / "trackers" / "run").glob("events.*")}
-    events = EventAccumulator(str(folder))
-    events.Reload()
-    *losses, last = (line["loss"] for line in metrics(tmp_path / "run"))
-    assert [scalar.value for scalar in events.Scalars("align/loss")] == pytest.approx(losses)
-    again = events.Scalars("second/loss")
-    assert {scalar.step for scalar in again} == {3}  # before the crash, and after it
-    assert again[-1].value == pytest.approx(last)
