@@ -21,6 +21,7 @@ from isthmus.core.train.session import Session
 from isthmus.core.train.signals import stop_on_signals
 from isthmus.core.train.stage import Stage
 from isthmus.core.train.start import Start, claim, find_start
+from isthmus.core.train.tuning import set_precision
 
 
 def run(
@@ -76,7 +77,11 @@ def _model(
     """The model as the run finds it: just built, or as its checkpoint left it."""
     only = needed_parts(settings, stages)
     if start.checkpoint:
-        return start.checkpoint.model(only), History.resume(start.checkpoint)
+        model, history = start.checkpoint.model(only), History.resume(start.checkpoint)
+        parts = model.parts()
+        # What is referenced comes back as it was published, not as earlier stages had rounded it.
+        set_precision(parts, settings.precision == "bf16", history.learnt(parts))
+        return model, history
     model = build_model(settings.model, texts=lambda: texts(stages), seed=settings.seed, only=only)
     return model, History.begin(model.parts(), settings.model)
 

@@ -11,8 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from isthmus.core import checkpoint
+from isthmus.core.config import load as load_config
 from isthmus.core.contracts import StepEnded
 from isthmus.core.model.build import build_model
+from isthmus.core.train.config import RunConfig
+from isthmus.core.train.opening import open_stages, texts
 from isthmus.core.train.run import run
 from isthmus.errors import ConfigError, DataError, FreezeError, ImageError, InputError
 from tests.core.train.listeners import Crash, Recorder, crash_at, metrics
@@ -110,6 +113,25 @@ def test_resume_after_a_crash_gives_equal_bytes_and_losses(tmp_path: Path, tuner
     assert heard.stages[0].first_step == 4
     assert weights(resumed) == weights(whole)
     assert metrics(tmp_path / "broken") == metrics(tmp_path / "whole")
+
+
+def test_published_weights_are_rounded_alike_in_a_run_that_was_resumed(tmp_path: Path):
+    write_data(tmp_path, 8)
+    folder = tmp_path / "published"
+    opened = open_stages(load_config(RunConfig, tiny_run(tmp_path)))
+    settings = load_config(RunConfig, tiny_run(tmp_path)).model
+    llm = build_model(settings, texts=lambda: texts(opened)).llm
+    llm.model.save_pretrained(folder)
+    llm.tokenizer.save_pretrained(folder)
+    model = tiny_run(tmp_path)["model"] | {"llm": {"type": "causal", "model": str(folder)}}
+    # Frozen, the llm is kept in bf16, and a checkpoint refers to its folder; then it learns.
+    stages = stage(tmp_path, steps=1), stage(tmp_path, name="b", train={"llm": "full"}, steps=2)
+    fields = {"model": model, "precision": "bf16"}
+    whole = run(tiny_run(tmp_path, *stages, **fields))
+    broken = tiny_run(tmp_path, *stages, **fields, out=str(tmp_path / "broken"))
+    with pytest.raises(Crash):
+        run(broken, events=crash_at("b", 1))
+    assert weights(run(broken, resume=True)) == weights(whole)
 
 
 def test_resume_of_a_finished_run_returns_its_checkpoint(tmp_path: Path):
