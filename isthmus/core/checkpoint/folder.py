@@ -102,14 +102,16 @@ def tidy(parent: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def prune(parent: Path, keep: int) -> list[Path]:
+def prune(parent: Path, keep: int, saved: Path | None = None) -> list[Path]:
     """Keep the newest `keep` of the newest stage, and the last of every other stage.
 
-    Only whole ones count, by their sizes; returns what was removed.
+    Only whole ones count, by their sizes, and none newer than `saved`, the one just written:
+    a run that writes behind others found them damaged. Returns what was removed.
     """
     kept: dict[str, int] = {}
     removed = []
-    for path in _newest_first(parent):
+    ranked = _newest_first(parent)
+    for path in ranked[ranked.index(saved) :] if saved else ranked:
         match = _NAME.fullmatch(path.name)
         if match is None or match["aside"]:
             continue

@@ -71,7 +71,7 @@ def save(
     try:
         tidy(folder.parent)
         if keep is not None:
-            prune(folder.parent, 1 if trainer and trainer.finished else keep)
+            prune(folder.parent, 1 if trainer and trainer.finished else keep, saved=folder)
     except OSError as error:
         raise WorkError(
             f"{folder}: the checkpoint is whole, but older ones could not be removed: {error}"

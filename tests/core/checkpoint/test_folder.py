@@ -189,3 +189,12 @@ def test_pruning_counts_whole_ones_alone(tmp_path: Path) -> None:
     (tmp_path / "01-align-000003" / "model" / "llm.safetensors").unlink()
     prune(tmp_path, keep=1)
     assert names(tmp_path) == ["01-align-000002", "01-align-000003"]
+
+
+def test_pruning_counts_nothing_newer_than_what_was_just_saved(tmp_path: Path) -> None:
+    put(tmp_path, "01-align-000004")
+    damage(put(tmp_path, "01-align-000006"))  # of its old size, so that only a hash shows it
+    put(tmp_path, "02-instruct-000001", "weighty")
+    saved = put(tmp_path, "01-align-000005")
+    prune(tmp_path, keep=1, saved=saved)
+    assert names(tmp_path) == ["01-align-000005", "01-align-000006", "02-instruct-000001"]
