@@ -94,6 +94,8 @@ class Plan:
     def _token_bounds(self, tokens: int, end: int | None, steps: int | None) -> list[int]:
         if self.lengths is None:
             raise InputError("steps of so many tokens need the samples' lengths (`measure`)")
+        if not any(self.lengths):
+            raise DataError("no sample can be used: the header of every picture is unreadable")
         bounds, load = [0], 0
         for position in range(end) if end is not None else count():
             length = self.lengths[self._number(position)]

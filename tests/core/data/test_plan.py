@@ -125,5 +125,7 @@ def test_plan_that_cannot_be_made_is_refused():
         Plan(MIXTURE, samples=1)
     with pytest.raises(InputError, match="need the samples' lengths"):
         Plan(MIXTURE, tokens=8, epochs=1)
+    with pytest.raises(DataError, match="no sample can be used"):
+        Plan(MIXTURE, tokens=8, steps=2, lengths=[0] * 23)
     with pytest.raises(DataError, match="has no sample"):
         Plan(Mixture([numbered(3, 0.01)]), samples=1, epochs=1)
