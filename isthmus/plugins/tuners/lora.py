@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from pydantic import Field
@@ -41,10 +41,10 @@ class Lora(Tuner, name="lora"):
         from peft import LoraConfig, inject_adapter_in_model
 
         part.requires_grad_(False)
-        if any(True for _ in _adapters(part)):
-            self._take_up(part)
-            return
         layers = self._targets(part)
+        if adapters := dict(_adapters(part)):
+            self._take_up(adapters, layers)
+            return
         transposed = any(type(layer).__name__ == "Conv1D" for layer in layers.values())
         inject_adapter_in_model(
             LoraConfig(
@@ -83,7 +83,11 @@ class Lora(Tuner, name="lora"):
 
     def _targets(self, part: nn.Module) -> dict[str, nn.Module]:
         """Name -> linear layer, of those to adapt."""
-        linear = {name: layer for name, layer in part.named_modules() if _is_linear(layer)}
+        linear = {
+            name.removesuffix(".base_layer"): layer
+            for name, layer in part.named_modules()
+            if _is_linear(layer) and ".lora_" not in name
+        }
         if self.config.targets is None:
             if isinstance(part, LLM):
                 blocks = {id(layer) for layer in part.decoder_layers.modules()}
@@ -103,19 +107,25 @@ class Lora(Tuner, name="lora"):
             chosen |= found
         return chosen
 
-    def _take_up(self, part: nn.Module) -> None:
+    def _take_up(self, adapters: dict[str, Any], layers: Collection[str]) -> None:
         """Train the matrices that an earlier stage left, if they are what is asked for."""
-        wanted = (self.config.r, self.config.alpha)
-        for name, adapter in _adapters(part):
+        again = "Ask for the same, or write `hand_over: merge` in the earlier stage"
+        if apart := sorted(adapters.keys() ^ layers):
+            which = "an adapter" if apart[0] in adapters else "adapters, but none"
+            raise PartError(
+                f"tuner lora: targets: an earlier stage left {which} at {apart[0]}, which is not "
+                f"what this stage asks for. {again}"
+            )
+        for name, adapter in adapters.items():
             (found,) = zip(adapter.r.values(), adapter.lora_alpha.values(), strict=True)
-            targets = self.config.targets
-            if found != wanted or (targets and not any(_ends(name, each) for each in targets)):
+            if found != (self.config.r, self.config.alpha):
                 raise PartError(
                     f"tuner lora: an earlier stage left an adapter of rank {found[0]} and alpha "
-                    f"{found[1]} at {name}, which is not what this stage asks for. Ask for the "
-                    "same, or write `hand_over: merge` in the earlier stage"
+                    f"{found[1]} at {name}, which is not what this stage asks for. {again}"
                 )
-        for _, adapter in _adapters(part):
+        for adapter in adapters.values():
+            for key in adapter.lora_dropout:
+                adapter.lora_dropout[key] = nn.Dropout(self.config.dropout)
             for name, parameter in adapter.named_parameters():
                 parameter.requires_grad_(name.startswith("lora_"))
 

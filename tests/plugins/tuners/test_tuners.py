@@ -137,9 +137,35 @@ def test_kept_lora_is_taken_up_again_and_not_added_twice(model: VisionLanguageMo
 
 def test_adapters_of_another_shape_are_refused(model: VisionLanguageModel) -> None:
     Lora.Config(r=4, hand_over="keep", targets=("q_proj",)).build().apply(model.llm)
-    for other in ({"r": 2}, {"r": 4, "alpha": 3}, {"r": 4, "targets": ("v_proj",)}):
+    for other in ({"r": 2}, {"r": 4, "alpha": 3}):
         with pytest.raises(PartError, match="left an adapter of rank 4 and alpha 16"):
-            Lora.Config(**other).build().apply(model.llm)
+            Lora.Config(targets=("q_proj",), **other).build().apply(model.llm)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (("v_proj",), r"left an adapter at model\.model\.layers\.0\.self_attn\.q_proj"),
+        (("q_proj", "v_proj"), r"left adapters, but none at .*layers\.0\.self_attn\.v_proj"),
+        (None, r"left adapters, but none at .*layers\.0\.mlp\.down_proj"),
+    ],
+)
+def test_targets_that_an_earlier_stage_did_not_adapt_are_not_left_out(
+    model: VisionLanguageModel, targets: Any, message: str
+) -> None:
+    Lora.Config(r=4, hand_over="keep", targets=("q_proj",)).build().apply(model.llm)
+    with pytest.raises(PartError, match=message):
+        Lora.Config(r=4, targets=targets).build().apply(model.llm)
+
+
+def test_adapters_taken_up_get_the_new_stages_dropout(model: VisionLanguageModel) -> None:
+    Lora.Config(r=4, hand_over="keep", dropout=0.5).build().apply(model.connector)
+    Lora.Config(r=4, dropout=0.0).build().apply(model.connector)
+    model.connector.train()
+    torch.manual_seed(1)
+    for parameter in model.connector.parameters():
+        parameter.data.normal_()
+    assert torch.equal(run(model.connector), run(model.connector.eval()))
 
 
 def test_targets_are_names_or_their_ends(model: VisionLanguageModel) -> None:
