@@ -102,7 +102,12 @@ class VisionLanguageModel(nn.Module):
         }
         fresh = drawn_from(part.blueprint(), name, seed, given)
         weights = next(iter(part.parameters()), None)
-        setattr(self, name, fresh if weights is None else fresh.to(weights.device, weights.dtype))
+        if weights is not None:
+            fresh.to(weights.device)
+            # Parameters alone: rotary frequencies are buffers, and need fp32.
+            for parameter in fresh.parameters():
+                parameter.data = parameter.data.to(weights.dtype)
+        setattr(self, name, fresh)
         self._attach()
 
     def hidden(self, pack: Pack) -> Tensor:

@@ -163,6 +163,17 @@ def test_reset_draws_one_part_anew_and_leaves_the_others(model: VisionLanguageMo
     assert torch.equal(model.connector.layers[0].weight, weight)
 
 
+def test_reset_of_a_bf16_part_leaves_its_rotary_frequencies_exact(model) -> None:
+    before = {name: buffer.clone() for name, buffer in model.llm.named_buffers()}
+    for parameter in model.llm.parameters():
+        parameter.data = parameter.data.bfloat16()
+    model.reset("llm", seed=1)
+    after = dict(model.llm.named_buffers())
+    assert before
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert {p.dtype for p in model.llm.parameters()} == {torch.bfloat16}
+
+
 @pytest.mark.parametrize("name", ["encoder", "llm"])
 def test_every_part_can_be_reset(model: VisionLanguageModel, name: str) -> None:
     hidden = []
