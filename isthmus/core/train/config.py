@@ -14,6 +14,7 @@ from isthmus.errors import did_you_mean
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerConfig(Config):
@@ -21,7 +22,7 @@ class OptimizerConfig(Config):
 
     lr: float = Field(default=1e-3, gt=0)
     """Learning rate of every part that does not say its own (`train: {llm: {lr: 2e-5}}`)."""
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of the two running averages."""
     eps: float = Field(default=1e-8, gt=0)
     """Added to the denominator."""

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from isthmus.core.contracts import ParameterGroup
@@ -52,3 +53,8 @@ def test_learning_parameters_are_all_of_them():
     module = nn.Linear(2, 2)
     optimizer = build_optimizer([group(module)], OptimizerConfig())
     assert {id(p) for p in learning_parameters(optimizer)} == {id(p) for p in module.parameters()}
+
+
+def test_decay_of_an_average_stays_below_one():
+    with pytest.raises(ValidationError, match="less than 1"):
+        OptimizerConfig(betas=(0.9, 1.0))
