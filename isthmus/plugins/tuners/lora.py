@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -45,6 +46,8 @@ class Lora(Tuner, name="lora"):
         if adapters := dict(_adapters(part)):
             self._take_up(adapters, layers)
             return
+        if self.config.hand_over == "merge":
+            _refuse_tied(part, layers)
         transposed = any(type(layer).__name__ == "Conv1D" for layer in layers.values())
         inject_adapter_in_model(
             LoraConfig(
@@ -137,6 +140,17 @@ def _adapters(part: nn.Module) -> Iterator[tuple[str, Any]]:
     for name, module in part.named_modules():
         if isinstance(module, LoraLayer):
             yield name, module
+
+
+def _refuse_tied(part: nn.Module, layers: dict[str, nn.Module]) -> None:
+    """What is merged into a weight changes all that share it, like the embeddings of a head."""
+    uses = Counter(id(p) for module in part.modules() for p in module._parameters.values())
+    for name, layer in layers.items():
+        if uses[id(layer.weight)] > 1:
+            raise PartError(
+                f"tuner lora: targets: {name} shares its weight with another layer, which merging "
+                "would change too; leave it out, or write `hand_over: keep`"
+            )
 
 
 def _ends(name: str, target: str) -> bool:

@@ -185,6 +185,14 @@ def test_a_target_that_matches_nothing_is_an_error(model: VisionLanguageModel) -
     assert learning(model.llm) == set()
 
 
+def test_merging_into_a_head_that_is_also_the_embeddings_is_refused() -> None:
+    tied = tiny_model_config().llm.config | {"tie_word_embeddings": True}
+    part = Causal.Config(config=tied).build(tokenizer_object=TOKENIZER)
+    with pytest.raises(PartError, match=r"model\.lm_head shares its weight with another"):
+        Lora.Config(targets=("lm_head",)).build().apply(part)
+    Lora.Config(targets=("lm_head",), hand_over="keep").build().apply(part)
+
+
 def test_transposed_layers_are_merged_right() -> None:
     part = Causal.Config(config=GPT2).build(tokenizer_object=TOKENIZER).eval()
     tuner = Lora.Config(r=4).build()
