@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from isthmus.core.train.lines import read_lines
+from isthmus.core.train.lines import read_lines, writing
 
 Line = Mapping[str, Any]
 
@@ -28,8 +28,9 @@ def draw_curves(metrics: Path, picture: Path) -> None:
     panels[0].set_ylabel("loss")
     # Under another name first, so that whoever looks never sees half a picture.
     partial = picture.with_suffix(".tmp")
-    FigureCanvasAgg(figure).print_png(str(partial))
-    partial.replace(picture)
+    with writing(picture):
+        FigureCanvasAgg(figure).print_png(str(partial))
+        partial.replace(picture)
 
 
 def _draw_stage(panel: Any, stage: str, lines: Sequence[Line]) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from isthmus.errors import WorkError
 
 
 class LineFile:
@@ -20,13 +23,25 @@ class LineFile:
         lines = [line for line in read_lines(path) if line["step"] <= done.get(line["stage"], -1)]
         if lines or path.exists():
             partial = path.with_suffix(".tmp")
-            partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
-            partial.replace(path)
+            with writing(path):
+                partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
+                partial.replace(path)
 
     def add(self, stage: str, step: int, values: Mapping[str, Any]) -> None:
-        """Append one line."""
-        with self.path.open("a") as file:
+        """Append one line. Raises WorkError when the disk does not take it."""
+        with writing(self.path), self.path.open("a") as file:
             file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A full disk, or one gone read-only, is a WorkError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise WorkError(
+            f"{path}: cannot be written: {error.strerror}. Make room, and go on with --resume"
+        ) from error
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

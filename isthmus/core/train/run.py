@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+from isthmus.core.checkpoint import settle
 from isthmus.core.config import dump, load, parse
 from isthmus.core.contracts import EventList, Events
 from isthmus.core.model.build import build_model
@@ -45,7 +46,9 @@ def run(
     stages = parallel.main_first(lambda: open_stages(settings))
     start = find_start(settings, stages, parallel, resume)
     if start.checkpoint and start.index == len(stages):
-        return start.checkpoint.folder
+        last = start.checkpoint.folder
+        parallel.on_main(lambda: settle(last))
+        return last
     model, history = parallel.main_first(lambda: _model(settings, stages, start))
     parallel.on_main(lambda: claim(settings))
     with ExitStack() as until_done:
@@ -53,7 +56,8 @@ def run(
         heard = _listeners(settings, done, parallel, events, until_done)
         left_out = LineFile(settings.out / SKIPPED, done) if parallel.is_main else None
         stop = until_done.enter_context(stop_on_signals())
-        session = Session(settings, parallel, model, history, heard, left_out, stop)
+        notes = tuple(f"skipped a checkpoint: {line}" for line in start.skipped)
+        session = Session(settings, parallel, model, history, heard, left_out, stop, notes)
         under_way = start.under_way
         for stage in stages[start.index :]:
             folder = Stage(session, stage, under_way).train()

@@ -30,7 +30,8 @@ from isthmus.core.train.signals import StopFlag
 @dataclass
 class Session:
     """A run under way, seen from one process. `events` hear of it on the main one alone;
-    `left_out` is there that lists what loaders skipped."""
+    `left_out` is there that lists what loaders skipped. `notes` are said when the next stage
+    begins."""
 
     settings: RunConfig
     parallel: Parallel
@@ -39,6 +40,7 @@ class Session:
     events: Events
     left_out: LineFile | None
     stop: StopFlag
+    notes: tuple[str, ...] = ()
 
     def tell(self, what: str, event: Any) -> None:
         """Fire an event."""

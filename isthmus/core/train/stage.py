@@ -125,7 +125,7 @@ class Stage:
 
     def _announce(self) -> None:
         session, config = self.session, self.config
-        notes = []
+        notes, session.notes = [*session.notes], ()
         llm = session.model.llm
         if isinstance(llm, Decoder) and not llm.ragged:
             notes.append(f"{llm.family} cannot run packs; samples are padded to the longest")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isthmus.core.checkpoint import CHECKPOINTS, Checkpoint, TrainerState, load
+from isthmus.core.checkpoint import CHECKPOINTS, Checkpoint, Found, TrainerState, load
 from isthmus.core.config import dump, parse
 from isthmus.core.train.config import RunConfig
 from isthmus.core.train.opening import OpenStage
@@ -25,9 +25,13 @@ FREE = re.compile(r"out|workers|threads|trackers|keep|stages\[\d+\]\.save_every"
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run takes up: before stage `index`, or inside it. None of it is a new run."""
+    """Where a run takes up: before stage `index`, or inside it. None of it is a new run.
+
+    `skipped` says which newer checkpoints are damaged, one line each.
+    """
 
     checkpoint: Checkpoint | None = None
+    skipped: tuple[str, ...] = ()
 
     @property
     def index(self) -> int:
@@ -58,8 +62,8 @@ def find_start(
 ) -> Start:
     """Where to begin; nothing is written. Raises InputError when the folder holds another
     run, or this one and `resume` is not set, or when settings or data are not those before."""
-    folder = parallel.on_main(lambda: _find(settings, stages, resume))
-    return Start(load(folder, deep=False) if folder else None)
+    found = parallel.on_main(lambda: _find(settings, stages, resume))
+    return Start(load(found.folder, deep=False), found.skipped) if found else Start()
 
 
 def claim(settings: RunConfig) -> None:
@@ -80,7 +84,7 @@ def state_of(checkpoint: Checkpoint) -> TrainerState:
     return checkpoint.trainer
 
 
-def _find(settings: RunConfig, stages: Sequence[OpenStage], resume: bool) -> Path | None:
+def _find(settings: RunConfig, stages: Sequence[OpenStage], resume: bool) -> Found | None:
     out = settings.out
     _check_place(out)
     holds = (out / CONFIG).exists() or (out / CHECKPOINTS).exists()
@@ -95,7 +99,7 @@ def _find(settings: RunConfig, stages: Sequence[OpenStage], resume: bool) -> Pat
     checkpoint = load(out)
     _refuse_drift(checkpoint, settings)
     _refuse_other_data(checkpoint, stages)
-    return checkpoint.folder
+    return Found(checkpoint.folder, checkpoint.skipped)
 
 
 def _check_place(out: Path) -> None:

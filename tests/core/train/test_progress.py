@@ -12,7 +12,7 @@ from PIL import Image
 from isthmus.core.contracts import CheckpointSaved, Evaluated, StageEnded, StepEnded
 from isthmus.core.train.curves import draw_curves, smooth
 from isthmus.core.train.progress import CURVES, METRICS, MetricsFile, Trackers, check_trackers
-from isthmus.errors import InputError
+from isthmus.errors import InputError, WorkError
 
 
 def step(number: int, stage: str = "align", **fields: Any) -> StepEnded:
@@ -73,6 +73,13 @@ def test_resumed_run_forgets_what_came_after_its_checkpoint(tmp_path: Path):
         ("align", 2),
         ("align", 3),
     ]
+
+
+def test_disk_that_takes_no_line_is_named(tmp_path: Path):
+    listener = MetricsFile(tmp_path, {})
+    (tmp_path / METRICS).mkdir()  # stands for a full disk: opening it to write fails
+    with pytest.raises(WorkError, match=r"metrics\.jsonl: cannot be written: .*--resume"):
+        listener.step_ended(step(1))
 
 
 def test_fresh_run_starts_an_empty_file(tmp_path: Path):

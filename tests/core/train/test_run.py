@@ -134,6 +134,21 @@ def test_published_weights_are_rounded_alike_in_a_run_that_was_resumed(tmp_path:
     assert weights(run(broken, resume=True)) == weights(whole)
 
 
+def test_resume_behind_a_damaged_checkpoint_says_so(tmp_path: Path):
+    write_data(tmp_path, 4)
+    config = tiny_run(tmp_path, stage(tmp_path, steps=1), stage(tmp_path, name="b", steps=1))
+    final = run(config)
+    whole = weights(final)
+    file = final / "model" / "connector.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    heard = Recorder()
+    assert run(config, events=heard, resume=True) == final
+    assert weights(final) == whole
+    (note,) = heard.stages[0].notes
+    assert note.startswith("skipped a checkpoint: ")
+    assert "connector.safetensors has changed" in note
+
+
 def test_resume_of_a_finished_run_returns_its_checkpoint(tmp_path: Path):
     write_data(tmp_path, 4)
     config = tiny_run(tmp_path, stage(tmp_path, steps=1))
