@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from isthmus.core.contracts import Sample, Source
+from isthmus.errors import DataError
 
 
 class Mixture:
@@ -42,8 +43,16 @@ class Mixture:
 
     @property
     def epoch_size(self) -> int:
-        """Samples of one epoch, by the weights."""
-        return sum(round(len(source) * w) for source, w in zip(*self._weighted(), strict=True))
+        """Samples of one epoch, by the weights. Raises DataError when one of them is so small
+        that its source would never be used."""
+        sizes = [(len(source), w) for source, w in zip(*self._weighted(), strict=True)]
+        for number, (size, weight) in enumerate(sizes):
+            if not round(size * weight):
+                raise DataError(
+                    f"data[{number}]: at weight {weight:g}, an epoch has no sample of its {size}; "
+                    "raise the weight"
+                )
+        return sum(round(size * weight) for size, weight in sizes)
 
     def epoch(self, seed: int, epoch: int) -> Tensor:
         """(samples) numbers of epoch `epoch` in their order, a function of the two arguments."""

@@ -45,8 +45,6 @@ class Plan:
         self.lengths = lengths
         self.shuffle = shuffle
         self.epoch_size = mixture.epoch_size if shuffle else len(mixture)
-        if not self.epoch_size:
-            raise DataError("an epoch of this data has no sample; raise the weights")
         self._orders: dict[int, list[int]] = {}
         end = None if epochs is None else max(1, round(epochs * self.epoch_size))
         if samples is not None:

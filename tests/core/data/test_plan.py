@@ -127,5 +127,5 @@ def test_plan_that_cannot_be_made_is_refused():
         Plan(MIXTURE, tokens=8, epochs=1)
     with pytest.raises(DataError, match="no sample can be used"):
         Plan(MIXTURE, tokens=8, steps=2, lengths=[0] * 23)
-    with pytest.raises(DataError, match="has no sample"):
-        Plan(Mixture([numbered(3, 0.01)]), samples=1, epochs=1)
+    with pytest.raises(DataError, match=r"data\[1\]: at weight 0\.04, .*no sample of its 10;"):
+        Plan(Mixture([numbered(30), numbered(10, 0.04)]), samples=1, epochs=1)
