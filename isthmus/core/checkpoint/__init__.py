@@ -11,6 +11,7 @@ from isthmus.core.checkpoint.folder import (
     find,
     latest,
     prune,
+    settle,
 )
 from isthmus.core.checkpoint.loading import Checkpoint, load
 from isthmus.core.checkpoint.manifest import verify
@@ -32,6 +33,7 @@ __all__ = [
     "prune",
     "restore_optimizer",
     "save",
+    "settle",
     "verify",
     "weights_hash",
 ]

@@ -126,6 +126,14 @@ def prune(parent: Path, keep: int, saved: Path | None = None) -> list[Path]:
     return removed
 
 
+def settle(folder: Path) -> None:
+    """Clear up around `folder`, the last checkpoint of a run that was killed as it did so. Of
+    the others, the last of every stage before stays; where nothing may be removed, all do."""
+    with suppress(OSError):
+        tidy(folder.parent)
+        prune(folder.parent, 1, folder)
+
+
 def _newest_first(parent: Path) -> list[Path]:
     """Checkpoint folders; one that a save had moved aside stands after its successor."""
     ranked = []

@@ -129,15 +129,3 @@ def test_a_full_disk_is_one_message_and_leaves_no_half_folder(tmp_path: Path, bu
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in parent.iterdir()] == ["01-a-1"]
-
-
-def test_a_kill_between_two_steps_is_cleaned_up_by_the_next_save(
-    tmp_path: Path, build: Build
-) -> None:
-    model = build()
-    parent = tmp_path / "checkpoints"
-    checkpoint.save(parent / "01-a-1", model, RUN)
-    (parent / ".01-a-2.tmp-0a1b2c3d" / "model").mkdir(parents=True)
-    assert checkpoint.latest(parent).name == "01-a-1"
-    checkpoint.save(parent / "01-a-3", model, RUN, keep=1)
-    assert [path.name for path in parent.iterdir()] == ["01-a-3"]
