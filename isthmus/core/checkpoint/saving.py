@@ -132,12 +132,13 @@ class _Writing:
 
 
 def _absolute(config: PartConfig) -> PartConfig:
-    """A local folder by its full path, so that the checkpoint loads from anywhere."""
+    """A local folder or file by its full path, so that the checkpoint loads from anywhere."""
     source = config.pretrained or ""
-    if not Path(source).is_dir():
+    place = Path(source).expanduser()
+    if not place.exists():
         return config
     fields = [name for name, value in config if str(value) == source]
-    return config.model_copy(update={name: str(Path(source).resolve()) for name in fields})
+    return config.model_copy(update={name: str(place.resolve()) for name in fields})
 
 
 def _not_written(folder: Path, error: OSError) -> str:

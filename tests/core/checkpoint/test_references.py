@@ -103,3 +103,19 @@ def test_published_weights_with_additions_are_referenced_and_the_additions_copie
         tmp_path / "01-a-2", loaded, RUN, unchanged=opened.unchanged, tuners=opened.tuners
     )
     assert same(model, checkpoint.load(again).model())
+
+
+def test_an_unchanged_part_from_a_file_is_referenced_by_its_full_path(
+    tmp_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"img_size": 8, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
+    vit = {"type": "timm", "model": "vit_tiny_patch16_224", "options": options}
+    drawn = build(encoder=vit | {"weights": None, "layer": -1}).encoder
+    kept = {name: tensor.clone() for name, tensor in drawn.model.state_dict().items()}
+    save_file(kept, tmp_path / "vit.safetensors")
+    monkeypatch.chdir(tmp_path)
+    model = build(encoder=vit | {"weights": "vit.safetensors", "layer": -1})
+    hashes = {"encoder": weights_hash(model.encoder)}
+    folder = checkpoint.save(tmp_path / "01-a-1", model, RUN, unchanged=hashes)
+    monkeypatch.chdir("/")
+    assert same(model, checkpoint.load(folder).model())
