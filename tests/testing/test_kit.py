@@ -82,15 +82,15 @@ class Gate(CrossAttentionConnector, name="gate"):
         values, mask = features.padded()
         return CrossAttentionStates(self.layer(values), mask)
 
-    def attach(self, llm: Any) -> None:
+    def attach(self, llm: Any) -> list[Any]:
         def look(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
             states = kwargs.pop(LAYER_INPUT, None)
             if states is None:
                 return args, kwargs
             return (args[0] + self.gate * states.values.mean((0, 1)), *args[1:]), kwargs
 
-        for layer in llm.decoder_layers:
-            layer.register_forward_pre_hook(look, with_kwargs=True)
+        layers = llm.decoder_layers
+        return [layer.register_forward_pre_hook(look, with_kwargs=True) for layer in layers]
 
 
 def test_honest_parts_pass() -> None:

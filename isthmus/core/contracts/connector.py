@@ -8,10 +8,12 @@ states that inserted layers of the LLM look at, and takes no place in the sequen
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from isthmus.core.contracts.llm import LLM
 from isthmus.core.contracts.part import Part, PartConfig
@@ -90,7 +92,9 @@ class CrossAttentionConnector(AnyConnector, ABC):
         """States of every image."""
 
     @abstractmethod
-    def attach(self, llm: LLM) -> None:
+    def attach(self, llm: LLM) -> Sequence[RemovableHandle]:
         """Enter the LLM by pre-hooks on `llm.decoder_layers`; the blocks stay this
         connector's parameters, and with their gates at zero the LLM's output is unchanged
-        bit for bit. States arrive as layer inputs, never in a context variable."""
+        bit for bit. States arrive as layer inputs, never in a context variable.
+
+        Returns the hooks' handles: a model that draws a part anew takes the old ones off."""

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from isthmus.core.contracts import (
     LLM,
@@ -49,6 +50,7 @@ class VisionLanguageModel(nn.Module):
         self.connector = connector
         self.llm = llm
         self.text_encoder = text_encoder
+        self._hooks: list[RemovableHandle] = []
         self._attach()
 
     def parts(self) -> dict[str, nn.Module]:
@@ -188,8 +190,10 @@ class VisionLanguageModel(nn.Module):
         )
 
     def _attach(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
         if isinstance(self.connector, CrossAttentionConnector) and self.llm is not None:
-            self.connector.attach(self.llm)
+            self._hooks = list(self.connector.attach(self.llm))
 
 
 def learns(part: nn.Module) -> bool:

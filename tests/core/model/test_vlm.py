@@ -231,7 +231,7 @@ class Gated(CrossAttentionConnector, name="gated"):
         values, mask = features.padded()
         return CrossAttentionStates(self.project(values), mask)
 
-    def attach(self, llm: Any) -> None:
+    def attach(self, llm: Any) -> list[Any]:
         def look(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
             states = kwargs.pop(LAYER_INPUT, None)
             if states is None:
@@ -239,8 +239,8 @@ class Gated(CrossAttentionConnector, name="gated"):
             mean = states.values[states.mask].mean(0)
             return (args[0] + torch.tanh(self.gate) * mean, *args[1:]), kwargs
 
-        for layer in llm.decoder_layers:
-            layer.register_forward_pre_hook(look, with_kwargs=True)
+        layers = llm.decoder_layers
+        return [layer.register_forward_pre_hook(look, with_kwargs=True) for layer in layers]
 
 
 def test_a_cross_attention_connector_takes_no_place_and_is_neutral_at_first(model) -> None:
@@ -254,6 +254,21 @@ def test_a_cross_attention_connector_takes_no_place_and_is_neutral_at_first(mode
     with torch.no_grad():
         gated.gate.fill_(1.0)
     assert not torch.allclose(whole.hidden(batch), plain)
+
+
+@pytest.mark.parametrize("name", ["encoder", "connector", "llm"])
+def test_a_part_drawn_anew_does_not_attach_a_connector_twice(model, name: str) -> None:
+    batch = replace(pack(model), visual=torch.empty(0, dtype=torch.long))
+    whole = VisionLanguageModel(
+        model.encoder, Gated.Config().build(dim_in=24, dim_out=32), model.llm
+    )
+    whole.reset(name, seed=1)
+    hooks = [len(layer._forward_pre_hooks) for layer in whole.llm.decoder_layers]
+    assert hooks == [1, 1]
+    neutral = whole.hidden(batch)
+    with torch.no_grad():
+        whole.connector.gate.fill_(1.0)
+    assert not torch.allclose(whole.hidden(batch), neutral)
 
 
 def test_num_tokens_of_a_cross_attention_connector_is_zero(model: VisionLanguageModel) -> None:
