@@ -59,9 +59,17 @@ class Session:
         return self.stop.agreed(self.parallel.sum(self.stop.share()))
 
     def save(
-        self, stage: OpenStage, step: int, skipped: int, engine: Engine, *, finished: bool
+        self,
+        stage: OpenStage,
+        step: int,
+        skipped: int,
+        engine: Engine,
+        *,
+        finished: bool,
+        owed: bool = False,
     ) -> Path:
-        """Write a checkpoint of this moment; all processes wait for it."""
+        """Write a checkpoint of this moment; all processes wait for it. `owed` is a validation
+        that a signal cut short, for whoever goes on from here."""
         name = stage.config.name
         folder = self.settings.out / CHECKPOINTS / checkpoint_name(stage.index, name, step)
         state = TrainerState(
@@ -71,7 +79,7 @@ class Session:
             finished=finished,
             data={"skipped": skipped},
             fingerprints={name: stage.mixture.fingerprint},
-            extra={"changed": sorted(self.history.changed)},
+            extra={"changed": sorted(self.history.changed), "owed": owed},
         )
         optimizer = None if finished else flatten_optimizer(engine.optimizer, engine.learning)
         self.parallel.on_main(

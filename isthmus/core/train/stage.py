@@ -31,6 +31,7 @@ class Stage:
         state = state_of(checkpoint) if checkpoint else None
         self.first_step = state.step if state else 0
         self.skipped = int(state.data["skipped"]) if state else 0
+        self.owed = bool(state and state.extra.get("owed"))
         self.tuned = tune(session, stage, fresh=checkpoint is None)
         preparer = make_preparer(session, stage)
         self.loader = make_loader(session, stage, preparer, self.first_step, self.skipped)
@@ -48,9 +49,11 @@ class Stage:
         started = time.monotonic()
         self._announce()
         self.engine.root.train()
+        if self.owed:
+            self._after_step(self.first_step, None)
         for data, begun, waited in timed(iter(self.loader)):
             result = self._step(data, begun, waited)
-            self._after_step(data.step + 1, result)
+            self._after_step(data.step + 1, self.session.stop.agreed(result.shared[2:]))
         self.frozen.check(self.session.model.parts())
         for item in self.tuned:
             self.session.history.finish(item)
@@ -92,36 +95,46 @@ class Stage:
             self.session.tell("step_ended", event)
         return result
 
-    def _after_step(self, step: int, result: StepResult) -> None:
-        """Validation and checkpoint where they are due, and the end where a signal asked."""
-        last = step == self.steps
-        number = self.session.stop.agreed(result.shared[2:]) or self._validate(step)
-        due = self.config.save_every is not None and step % self.config.save_every == 0
-        if last or not (number or due):
+    def _after_step(self, step: int, signal: int | None) -> None:
+        """Validation and checkpoint where they are due, and the end where a signal asked. The
+        checkpoint of a signal remembers a validation that is still `owed`."""
+        owed = self._validation_due(step)
+        if owed and self.validation and not signal:
+            signal = self._validate(self.validation, step)
+            owed = signal is not None
+        if step == self.steps and not owed:
             return
-        folder = self._save(step, finished=False)
-        if number:
+        if not signal and not self._save_due(step):
+            return
+        folder = self._save(step, owed=owed)
+        if signal:
             raise Interrupted(
                 f"stopped by a signal after step {step} of {self.steps} of "
                 f"{self.config.name!r}; saved {folder}. Go on with --resume",
-                number,
+                signal,
             )
 
-    def _validate(self, step: int) -> int | None:
-        """Validate if it is due; returns the signal that cut it short, if one did."""
+    def _save_due(self, step: int) -> bool:
+        return self.config.save_every is not None and step % self.config.save_every == 0
+
+    def _validation_due(self, step: int) -> bool:
         if self.validation is None:
-            return None
+            return False
         every = self.validation.config.every
-        if step < self.steps and not (every and step % every == 0):
-            return None
-        metrics = self.validation.run(self.engine.root)
+        return step == self.steps or bool(every and step % every == 0)
+
+    def _validate(self, validation: Validation, step: int) -> int | None:
+        """Returns the signal that cut it short, if one did."""
+        metrics = validation.run(self.engine.root)
         if metrics is None:
             return self.session.asked_to_stop()
         self.session.tell("evaluated", Evaluated(self.config.name, step, metrics))
         return None
 
-    def _save(self, step: int, *, finished: bool) -> Path:
-        return self.session.save(self.stage, step, self.skipped, self.engine, finished=finished)
+    def _save(self, step: int, *, finished: bool = False, owed: bool = False) -> Path:
+        return self.session.save(
+            self.stage, step, self.skipped, self.engine, finished=finished, owed=owed
+        )
 
     def _announce(self) -> None:
         session, config = self.session, self.config

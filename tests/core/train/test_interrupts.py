@@ -19,6 +19,7 @@ from isthmus.core import checkpoint
 from isthmus.core.contracts import Events, StepEnded
 from isthmus.core.train.run import run
 from isthmus.errors import Interrupted
+from tests.core.train.listeners import metrics
 from tests.core.train.tiny import source, stage, tiny_run, write_data
 
 ISTHMUS = (sys.executable, "-m", "isthmus")
@@ -73,12 +74,18 @@ def test_step_after_a_signal_is_the_last(tmp_path: Path):
     run(config, resume=True)
 
 
-def test_signal_cuts_a_validation_short(tmp_path: Path):
+@pytest.mark.parametrize(("at", "stops"), [(2, 2), (3, 4)])
+def test_validation_that_a_signal_cut_short_is_made_up_for(tmp_path: Path, at: int, stops: int):
     write_data(tmp_path, 4)
     validation = {"data": [source(tmp_path)], "every": 2}
-    config = tiny_run(tmp_path, stage(tmp_path, steps=9, validation=validation))
-    with pytest.raises(Interrupted, match="after step 2 of 9"):
-        run(config, events=SignalAt(2, signal.SIGTERM))
+    config = tiny_run(tmp_path, stage(tmp_path, steps=4, validation=validation))
+    whole = run(config)
+    stopped = config | {"out": str(tmp_path / "stopped")}
+    with pytest.raises(Interrupted, match=f"after step {stops} of 4"):
+        run(stopped, events=SignalAt(at, signal.SIGTERM))
+    final = run(stopped, resume=True)
+    assert final.name == whole.name
+    assert metrics(tmp_path / "stopped") == metrics(tmp_path / "run")
 
 
 @pytest.mark.slow
