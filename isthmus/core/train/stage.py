@@ -125,7 +125,7 @@ class Stage:
 
     def _validate(self, validation: Validation, step: int) -> int | None:
         """Returns the signal that cut it short, if one did."""
-        metrics = validation.run(self.engine.root)
+        metrics = validation.run(self.engine.root, step)
         if metrics is None:
             return self.session.asked_to_stop()
         self.session.tell("evaluated", Evaluated(self.config.name, step, metrics))

@@ -45,12 +45,12 @@ class Validation:
             if shuffled.moves:
                 self.loaders["val_loss_shuffled"] = self._loader(Mixture([shuffled], [1.0]), count)
 
-    def run(self, root: Root) -> dict[str, float] | None:
-        """The metrics; None when a signal asked the run to stop meanwhile."""
+    def run(self, root: Root, step: int) -> dict[str, float] | None:
+        """The metrics after step `step`; None when a signal asked the run to stop meanwhile."""
         root.eval()
         metrics: dict[str, float] = {}
         for name, loader in self.loaders.items():
-            loss = self._loss(root, loader)
+            loss = self._loss(root, loader, step)
             if loss is None:
                 break
             metrics[name] = loss
@@ -84,13 +84,15 @@ class Validation:
         )
 
     @torch.no_grad()
-    def _loss(self, root: Root, loader: StepLoader) -> float | None:
+    def _loss(self, root: Root, loader: StepLoader, step: int) -> float | None:
         total = weight = 0.0
         for data in loader:
-            own = self._step(root, data)
+            own = [*self._step(root, data), len(data.skipped)]
             shared = self.session.parallel.sum([*own, *self.session.stop.share()])
-            if self.session.stop.agreed(shared[2:]):
+            if self.session.stop.agreed(shared[3:]):
                 return None
+            if shared[2]:
+                self.session.list_skipped(self.stage.config.name, step, data.skipped)
             total, weight = total + shared[0], weight + shared[1]
         if not weight:
             raise DataError(f"{self.where}.data: no sample has an answer to be measured on")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,15 @@ def test_validation_without_a_usable_sample_is_refused(tmp_path: Path):
     }
     with pytest.raises(DataError, match=r"stages\[0\]\.validation\.data: no sample has an answer"):
         run(tiny_run(tmp_path, stage(tmp_path, **settings)))
+
+
+def test_samples_that_validation_leaves_out_are_listed(tmp_path: Path):
+    write_data(tmp_path / "held_out", 8)
+    (tmp_path / "held_out" / "pictures" / "3.png").write_bytes(b"no picture")
+    write_data(tmp_path, 4)
+    validation = {"data": [source(tmp_path / "held_out")], "grounding": False}
+    skip = {"on_bad_image": "skip", "max_skipped": 0.2, "steps": 2}
+    run(tiny_run(tmp_path, stage(tmp_path, validation=validation, **skip)))
+    (line,) = map(json.loads, (tmp_path / "run" / "skipped.jsonl").read_text().splitlines())
+    assert (line["stage"], line["step"], line["id"]) == ("align", 2, "p3")
+    assert "held_out" in line["origin"]
