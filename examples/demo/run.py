@@ -1,6 +1,6 @@
 """The whole of LLaVA in miniature: make the data, train, score beside a blind control, report.
 
-    python examples/demo/run.py [--folder demo]
+    python examples/demo/run.py [--folder demo] [--seed 0]
 
 Two models go through the same stages at the same time, one thread each: one sees the pictures,
 the other sees grey ones. Both then answer the same questions about scenes made of scans that no
@@ -77,14 +77,14 @@ def last_step(folder: Path) -> dict[str, float | str]:
     return {}
 
 
-def train(folder: Path, total_steps: int) -> float:
+def train(folder: Path, total_steps: int, seed: int) -> float:
     """Train both models at once; returns their peak memory together, in GiB."""
     jobs = []
     for name in MODELS:
         blind = [] if name == "sighted" else ["--set", "blind=true"]
         config = str(HERE / "demo.yaml")
-        out = str(folder / name)
-        jobs.append(Job(folder, f"train-{name}", "train", config, "--out", out, *blind))
+        options = ("--out", str(folder / name), "--set", f"seed={seed}", *blind)
+        jobs.append(Job(folder, f"train-{name}", "train", config, *options))
     columns = (
         TextColumn("{task.description:24}"), BarColumn(), TextColumn("{task.fields[state]:32}"),
         TimeElapsedColumn(), TimeRemainingColumn(),
@@ -144,15 +144,17 @@ def main() -> None:
     """Data, training, answers, score, report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("demo"))
-    folder: Path = parser.parse_args().folder
+    parser.add_argument("--seed", type=int, default=0, help="of scenes, weights and data order")
+    arguments = parser.parse_args()
+    folder: Path = arguments.folder
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     began = time.monotonic()
     with console.status("make scenes of handwritten digits, and instruction data about them"):
-        write_data(folder / "data", train=SCENES, tests=QUESTIONS, seed=0)
+        write_data(folder / "data", train=SCENES, tests=QUESTIONS, seed=arguments.seed)
     seconds = {"data": time.monotonic() - began}
-    peak = train(folder, planned_steps())
+    peak = train(folder, planned_steps(), arguments.seed)
     seconds.update(stage_seconds(folder / "sighted"))
     start = time.monotonic()
     answer(folder)

@@ -22,7 +22,7 @@ REASONING = ("sum", "larger", "compare")
 TYPES = CONVERSATION + REASONING
 BRIEF = ("What is in the picture?", "Describe the picture briefly.")
 DESCRIBE = ("Describe the picture in detail.", "What does the picture show? Give every detail.")
-Asked = tuple[str, str, str]  # group, question, answer: answers are balanced within a group
+Asked = tuple[str, str, str]  # group (a type, or a part of one), question, answer
 
 
 def questions(scene: Scene) -> Iterator[Asked]:
@@ -51,34 +51,39 @@ def questions(scene: Scene) -> Iterator[Asked]:
             yield "compare", f"What colour is the {word} digit?", str(thing)
 
 
-def _answer_key(asked: Asked) -> tuple[str, str]:
+def _comes_to(asked: Asked) -> str:
     # Reasoning shows its work and then answers: balanced is what it comes to.
-    return asked[0], asked[2].split()[-1] if asked[0] in REASONING else asked[2]
+    return asked[2].split()[-1] if asked[0] in REASONING else asked[2]
 
 
 class Balance:
-    """Chooses training questions so that within each type the answers come equally often."""
+    """Chooses training questions so that within each type the answers come equally often.
+
+    Equally in every layout, that is, among scenes with digits in the same cells: balanced over
+    all scenes alone, lone digits were always asked about lines with none, and the model learnt to
+    answer 0 to them without reading the question.
+    """
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
-        self.seen: Counter[tuple[str, str]] = Counter()
+        self.seen: Counter[tuple[tuple[int, ...], str, str]] = Counter()
 
-    def pick(self, asked: list[Asked], kind: str) -> list[Asked]:
+    def pick(self, layout: tuple[int, ...], asked: list[Asked], kind: str) -> list[Asked]:
         """The question of this type whose answer came least often so far, if there is any."""
         found = [a for a in asked if a[0].split()[0] == kind]
         self.rng.shuffle(found)
-        found.sort(key=lambda a: self.seen[_answer_key(a)])
-        self.seen.update(_answer_key(a) for a in found[:1])
+        found.sort(key=lambda a: self.seen[layout, a[0], _comes_to(a)])
+        self.seen.update((layout, a[0], _comes_to(a)) for a in found[:1])
         return found[:1]
 
 
 def held_out_questions(scenes: list[Scene], count: int, rng: random.Random) -> list[dict[str, str]]:
     """`count` rows, evenly of every type and, within a type, evenly of every answer."""
-    pools: dict[str, dict[tuple[str, str], list[tuple[Scene, Asked]]]] = {t: {} for t in TYPES}
+    pools: dict[str, dict[str, list[tuple[Scene, Asked]]]] = {t: {} for t in TYPES}
     for scene in scenes:
         for asked in questions(scene):
             pool = pools[asked[0].split()[0]]
-            pool.setdefault(_answer_key(asked), []).append((scene, asked))
+            pool.setdefault(_comes_to(asked), []).append((scene, asked))
     rows: list[dict[str, str]] = []
     used: set[str] = set()
     for number, kind in enumerate(TYPES):
@@ -108,11 +113,11 @@ def record(name: str, scene: Scene, turns: list[tuple[str, str]]) -> dict[str, A
 
 def instructions(scene: Scene, balance: Balance) -> Iterator[dict[str, Any]]:
     """Instruction data of LLaVA's three kinds about one scene."""
-    asked = list(questions(scene))
+    asked, layout = list(questions(scene)), tuple(t.place for t in scene.things)
     # Looking up by digit takes longest to learn, so it is asked twice.
     talk = [*CONVERSATION[2:], "colour_of", "where", balance.rng.choice(CONVERSATION[:2])]
     for kind, types in (("conversation", talk), ("reasoning", list(REASONING))):
-        turns = list(dict.fromkeys(a[1:] for t in types for a in balance.pick(asked, t)))
+        turns = list(dict.fromkeys(a[1:] for t in types for a in balance.pick(layout, asked, t)))
         balance.rng.shuffle(turns)
         if turns:
             yield record(f"{scene.name}_{kind}", scene, turns)

@@ -1,0 +1,148 @@
+"""The demo's data, checked against the pictures' annotations by somebody who reads them plainly."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+
+DEMO = Path(__file__).resolve().parent.parent / "examples" / "demo"
+CELLS = {"northwest": (0, 0), "northeast": (1, 0), "southwest": (0, 1), "southeast": (1, 1)}
+SIDES = {"north": (1, 0), "south": (1, 1), "west": (0, 0), "east": (0, 1)}  # axis, place on it
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The demo's data at a sixteenth of its scenes, and its modules."""
+    folder = tmp_path_factory.mktemp("demo")
+    sys.path.insert(0, str(DEMO))
+    try:
+        import digits
+        import scenes
+    finally:
+        sys.path.remove(str(DEMO))
+    scenes.write(folder, train=500, tests=160, seed=0)
+    yield folder, digits
+    for name in ("digits", "scenes"):
+        del sys.modules[name]
+
+
+def rows(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def things(annotation):
+    """(column, row) -> (digit, colour), from the boxes alone."""
+    found = {}
+    for item in annotation["instances"]:
+        left, top, right, bottom = item["bbox"]
+        cell = (int((left + right) / 2 > 0.5), int((top + bottom) / 2 > 0.5))
+        assert cell not in found
+        found[cell] = (int(item["category"]), item["colour"])
+    return found
+
+
+def answers(question, seen):
+    """Every answer that the annotation allows, by reading the question."""
+    if question == "How many digits are there?":
+        return {str(len(seen))}
+    if match := re.fullmatch(r"How many digits are in the (\w+)\?", question):
+        return {str(len(on_side(seen, match[1])))}
+    if match := re.fullmatch(r"Which digit is in the (\w+)\?", question):
+        return {str(seen[CELLS[match[1]]][0])}
+    if match := re.fullmatch(r"What colour is the digit in the (\w+)\?", question):
+        return {seen[CELLS[match[1]]][1]}
+    if match := re.fullmatch(r"Where is the (\d)\?", question):
+        return {
+            name for name, cell in CELLS.items() if cell in seen and seen[cell][0] == int(match[1])
+        }
+    if match := re.fullmatch(r"What colour is the (\d)\?", question):
+        return {colour for digit, colour in seen.values() if digit == int(match[1])}
+    if match := re.fullmatch(r"What colour is the (largest|smallest) digit\?", question):
+        wanted = {"largest": max, "smallest": min}[match[1]](digit for digit, _ in seen.values())
+        return {f"{digit} in {colour}" for digit, colour in seen.values() if digit == wanted}
+    if match := re.fullmatch(r"What do the digits in the (\w+) add up to\?", question):
+        a, b = on_side(seen, match[1])
+        return {f"{a} + {b} = {a + b}"}
+    match = re.fullmatch(r"Which digit is larger in the (\w+)\?", question)
+    a, b = sorted(on_side(seen, match[1]))
+    assert a != b
+    return {f"{a} < {b}"}
+
+
+def on_side(seen, side):
+    """The digits in one half of the picture, in reading order."""
+    axis, place = SIDES[side]
+    cells = sorted((cell for cell in seen if cell[axis] == place), key=lambda cell: cell[::-1])
+    return [seen[cell][0] for cell in cells]
+
+
+def test_every_question_has_one_right_answer_and_it_is_the_one_given(made):
+    folder, _ = made
+    notes = {
+        note["image"]: things(note)
+        for note in json.loads((folder / "test_annotations.json").read_text())
+    }
+    right = {row["question_id"]: row["answer"] for row in rows(folder / "answers.jsonl")}
+    asked = rows(folder / "questions.jsonl")
+    assert len(asked) == len(right) == 160
+    for row in asked:
+        assert answers(row["text"], notes[row["image"]]) == {right[row["question_id"]]}, row
+
+
+def test_every_turn_that_is_trained_on_is_true(made):
+    folder, _ = made
+    notes = {
+        note["image"]: things(note)
+        for note in json.loads((folder / "annotations.json").read_text())
+    }
+    for name in ("conversation", "reasoning"):
+        for record in json.loads((folder / f"{name}.json").read_text()):
+            said = [turn["value"].removeprefix("<image>\n") for turn in record["conversations"]]
+            for question, answer in zip(said[::2], said[1::2], strict=True):
+                assert answers(question, notes[record["image"]]) == {answer}, record["id"]
+
+
+def test_answers_of_a_type_come_equally_often(made):
+    folder, _ = made
+    counts = defaultdict(Counter)
+    for row in rows(folder / "answers.jsonl"):
+        # Reasoning shows its work: what counts is what it comes to.
+        counts[row["type"]][row["answer"].split()[-1]] += 1
+    assert {kind: sum(counter.values()) for kind, counter in counts.items()} == dict.fromkeys(
+        counts, 20
+    )
+    for kind, counter in counts.items():
+        assert max(counter.values()) - min(counter.values()) <= 1, (kind, counter)
+
+
+def test_how_many_digits_there_are_does_not_give_away_the_answer(made):
+    folder, _ = made
+    lone = {
+        note["image"]
+        for note in json.loads((folder / "annotations.json").read_text())
+        if len(note["instances"]) == 1
+    }
+    given = Counter(
+        answer["value"]
+        for record in json.loads((folder / "conversation.json").read_text())
+        if record["image"] in lone
+        for question, answer in zip(
+            record["conversations"][::2], record["conversations"][1::2], strict=True
+        )
+        if "How many digits are in the" in question["value"]
+    )
+    assert set(given) == {"0", "1"}
+    assert abs(given["0"] - given["1"]) <= len(CELLS)
+
+
+def test_no_scan_is_both_in_training_and_in_the_test(made):
+    _, digits = made
+    seen, unseen = digits.split_scans(0)
+    assert len(unseen) == 297
+    assert len(seen) + len(unseen) == 1797
+    assert not {scan.tobytes() for _, scan in seen} & {scan.tobytes() for _, scan in unseen}
