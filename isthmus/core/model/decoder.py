@@ -6,6 +6,7 @@ Nothing is assumed of a family: how it may be run is found out by trying (`trial
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC
 from collections.abc import Mapping
 from functools import cached_property
@@ -92,6 +93,9 @@ class Decoder(CausalLLM, ABC):
                 "connector by cross-attention cannot reach them"
             )
         self._check_length(max(segments.lengths))
+        if len(segments.lengths) > 1 and max(segments.lengths) > self._rope_changes_at:
+            alone = torch.split(embeds, list(segments.lengths))
+            return torch.cat([self(text, Segments((len(text),)), layer_inputs) for text in alone])
         layout = Layout(segments, embeds.device)
         if self.ragged:
             return self.packed(embeds, layout, layer_inputs)
@@ -127,6 +131,15 @@ class Decoder(CausalLLM, ABC):
         words = self.model.get_input_embeddings()
         tables = [m for m in self.body.modules() if isinstance(m, nn.Embedding) and m is not words]
         return getattr(self.model.config, "max_position_embeddings", None) if tables else None
+
+    @cached_property
+    def _rope_changes_at(self) -> float:
+        """Tokens beyond which one text of a pack turns the positions of all (long RoPE, Phi-3:
+        its factors follow from the longest)."""
+        rope = getattr(self.model.config, "rope_parameters", None) or {}
+        if rope.get("rope_type") != "longrope":
+            return math.inf
+        return float(rope["original_max_position_embeddings"])
 
     def _check_length(self, tokens: int) -> None:
         if self._most_tokens is not None and tokens > self._most_tokens:

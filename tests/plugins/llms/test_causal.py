@@ -299,3 +299,17 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path: Path, folder: Path
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     with pytest.raises(PartError, match=r"lacks 1 of this model's weights.*up_proj"):
         Causal.Config(model=str(tmp_path)).build(tokenizer_object=TOKENIZER)
+
+
+def test_one_long_text_does_not_turn_the_positions_of_the_others_in_its_pack() -> None:
+    factors = {"short_factor": [1.0] * 4, "long_factor": [3.0] * 4, "factor": 8.0}
+    rope = {"rope_type": "longrope", "original_max_position_embeddings": 16, **factors}
+    shape = FAMILIES["phi3"] | {"rope_parameters": rope | {"rope_theta": 10_000.0}}
+    config = Causal.Config(config={"model_type": "phi3", **shape})
+    llm = drawn_from(config, "llm", 0, {"tokenizer_object": TOKENIZER}).eval()
+    assert llm.ragged
+    texts = torch.split(ids(SEGMENTS.offsets[-1]), list(SEGMENTS.lengths))  # one is over 16
+    found = llm(llm.embed(torch.cat(texts)), SEGMENTS)
+    theirs = original(llm)
+    wanted = [theirs.model(input_ids=text[None]).last_hidden_state[0] for text in texts]
+    assert relative(found, torch.cat(wanted)) < 1e-5
