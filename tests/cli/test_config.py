@@ -70,6 +70,20 @@ def test_every_problem_is_printed_with_its_line_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_every_name_that_stands_for_nothing_is_told_at_its_place(file: Path) -> None:
+    stages = RUN.partition("stages:\n")[2]
+    again = stages.replace("{connector: full}", "{conector: full, lm: full}\n    reset: [llm, eye]")
+    file.write_text(RUN.replace("train: {connector", "train: {encodr") + again.lstrip("\n"))
+    shown = run("check", file).stderr.splitlines()
+    assert [line.split(":")[1].strip() for line in shown[1:]] == [
+        "stages[0].train.encodr",
+        "stages[1].name",
+        "stages[1].train.conector",
+        "stages[1].train.lm",
+        "stages[1].reset[1]",
+    ]
+
+
 def test_overrides_are_checked_too(file: Path) -> None:
     good = run("check", file, "--set", "model.connector.type=linear", "--set", "seed=3")
     assert good.exit_code == 0

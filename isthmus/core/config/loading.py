@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from isthmus.core.config.document import Document, read, secrets
-from isthmus.core.config.fields import at, resolve
+from isthmus.core.config.fields import at, options_at, resolve
 from isthmus.core.config.messages import Wrong, explain, mistaken
 from isthmus.core.config.overrides import override
 from isthmus.core.config.reader import Place, dotted
@@ -89,8 +89,8 @@ def _validate(
     """The typed configuration, if there is one, and what is wrong.
 
     What spans several fields is checked only once each of them is right. So a stand-in is put
-    for a wrong setting, or it is taken out, and the rest read again, lest a second problem
-    stay hidden behind the first.
+    for a wrong setting or part, or it is taken out, and the rest read again, lest a second
+    problem stay hidden behind the first.
     """
     found = {wrong.place: wrong for wrong in mistaken(cls, values)}
     changed: set[Place] = set()
@@ -103,16 +103,19 @@ def _validate(
             # What held a changed setting may be wrong only because of that.
             if not any(place[: len(wrong.place)] == wrong.place for place in changed):
                 found.setdefault(wrong.place, wrong)
-        away = [wrong for wrong in new if _removable(wrong, values)]
+        away: dict[Place, Any] = {
+            w.place: None if w.place in changed else w.stand_in for w in new if _light(w, values)
+        }
+        if not away:
+            away.update(_parts(new, cls, values))
         if not away:
             return None, list(found.values())
-        for wrong in away:
-            stand_in = None if wrong.place in changed else wrong.stand_in
-            values = _changed(values, wrong.place, stand_in)
-            changed.add(wrong.place)
+        for place in away:
+            values = _changed(values, place, away[place])
+        changed |= away.keys()
 
 
-def _removable(wrong: Wrong, values: Mapping[str, Any]) -> bool:
+def _light(wrong: Wrong, values: Mapping[str, Any]) -> bool:
     """Whether the rest can be read without it: one value of a mapping that is no part."""
     if not wrong.place or wrong.about_part or isinstance(wrong.place[-1], int):
         return False
@@ -122,12 +125,33 @@ def _removable(wrong: Wrong, values: Mapping[str, Any]) -> bool:
     return not isinstance(around[wrong.place[-1]], Mapping)
 
 
-def _changed(values: Any, place: Place, stand_in: Any) -> Any:
+def _parts(
+    wrongs: Iterable[Wrong], cls: type[Config], values: Mapping[str, Any]
+) -> dict[Place, PartConfig]:
+    """For the parts that these are in, something that passes for any part of the kind."""
+    objects: dict[Place, PartConfig] = {}
+    for wrong in wrongs:
+        for depth in range(1, len(wrong.place) + 1):
+            place = wrong.place[:depth]
+            options = options_at(cls, values, place)
+            kinds = [option for option in options if _is_open(option)]
+            if kinds:
+                objects[place] = kinds[0].model_construct()
+                break
+    return objects
+
+
+def _is_open(option: Any) -> bool:
+    return isinstance(option, type) and issubclass(option, PartConfig) and bool(option.open_kind())
+
+
+def _changed(values: Any, place: Place, new: Any) -> Any:
     """A copy with something else at this place, or without it when that is None."""
+    if not place:
+        return new
     key, rest = place[0], place[1:]
     if not isinstance(values, Mapping):
-        return [_changed(v, rest, stand_in) if i == key else v for i, v in enumerate(values)]
-    if rest:
-        return {**values, key: _changed(values[key], rest, stand_in)}
-    kept = {k: v for k, v in values.items() if k != key}
-    return kept if stand_in is None else {**kept, key: stand_in}
+        return [_changed(v, rest, new) if i == key else v for i, v in enumerate(values)]
+    if rest or new is not None:
+        return {**values, key: _changed(values.get(key), rest, new)}
+    return {k: v for k, v in values.items() if k != key}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,8 +38,8 @@ BOUNDS = {
     "less_than": "a number below {lt}",
     "less_than_equal": "a number of at most {le}",
     "multiple_of": "a multiple of {multiple_of}",
-    "too_short": "a list of at least {min_length}",
-    "too_long": "a list of at most {max_length}",
+    "too_short": "a {what} of at least {min_length}",
+    "too_long": "a {what} of at most {max_length}",
     "string_too_short": "a string of at least {min_length}",
     "string_too_long": "a string of at most {max_length}",
     "string_pattern_mismatch": "a string that matches {pattern}",
@@ -82,7 +82,11 @@ def explain(error: ValidationError, cls: type[Config], values: Mapping[str, Any]
             continue  # some of its items are wrong, and pydantic counts only the others
         if kind in ("part_unknown", "part_untyped") and isinstance(here, Mapping):
             place = (*place, "type")
-        place += tuple(getattr(context.get("error"), "where", ()))
+        for inner, why in getattr(context.get("error"), "by_place", {}).items():
+            here = (*place, *inner)
+            found.setdefault(here, Wrong(here, at(values, here))).says.append(why)
+        if hasattr(context.get("error"), "by_place"):
+            continue
         wrong = found.setdefault(place, Wrong(place, raw["input"]))
         wrong.about_part |= kind.startswith("part_")
         need = _need(kind, context)
@@ -96,7 +100,15 @@ def explain(error: ValidationError, cls: type[Config], values: Mapping[str, Any]
             wrong.says.append(_missing(cls, values, place))
         else:
             wrong.says.append(str(context.get("error", "")) or _plain(raw["msg"]))
-    return list(found.values())
+    return [wrong for wrong in found.values() if not _other_alternative(wrong, found)]
+
+
+def _other_alternative(wrong: Wrong, found: Iterable[Place]) -> bool:
+    """Whether it asks for something else than the mapping there, in which something is wrong:
+    `{vocab_siz: 512}` where a string may stand is a misspelt mapping, and no string."""
+    depth = len(wrong.place)
+    inside = any(len(place) > depth and place[:depth] == wrong.place for place in found)
+    return inside and isinstance(wrong.found, Mapping) and not wrong.says
 
 
 def mistaken(cls: type[Config], values: Any, place: Place = ()) -> Iterator[Wrong]:
@@ -142,7 +154,8 @@ def _need(kind: str, context: Mapping[str, Any]) -> str:
         return str(context["expected"])
     if kind in BOUNDS:
         numbers = {k: f"{v:g}" if isinstance(v, float) else v for k, v in context.items()}
-        return BOUNDS[kind].format(**numbers)
+        what = "mapping" if context.get("field_type") == "Dictionary" else "list"
+        return BOUNDS[kind].format(**numbers, what=what)
     return NEEDS.get(kind.split("_")[0], "")
 
 
@@ -163,11 +176,22 @@ def _near(found: Any, expected: str) -> str:
 def _unknown(cls: type[Config], values: Any, place: Place) -> str:
     configs = configs_at(cls, values, place[:-1])
     fields = list(dict.fromkeys(name for config in configs for name in config.model_fields))
-    of = ""
+    name, of, words = str(place[-1]), "", fields
     if configs and issubclass(configs[0], PartConfig):
-        of = f" of {configs[0].owner.name}"
+        of, words = f" of {configs[0].owner.name}", ["type", *fields]
     known = f"Fields{of}: {', '.join(fields)}." if fields else f"There are no fields{of}."
-    return f"no such field. {known}{did_you_mean(str(place[-1]), fields)}"
+    near = did_you_mean(name, words) or _deeper(cls, values, place)
+    return f"no such field. {known}{near}"
+
+
+def _deeper(cls: type[Config], values: Any, place: Place) -> str:
+    """` Did you mean 'optimizer.lr'?` where a section beside it has a field of this name."""
+    for config in configs_at(cls, values, place[:-1]):
+        for section in config.model_fields:
+            for inner in configs_at(config, {section: {}}, (section,)):
+                if place[-1] in inner.model_fields:
+                    return f" Did you mean '{section}.{place[-1]}'?"
+    return ""
 
 
 def _missing(cls: type[Config], values: Any, place: Place) -> str:
@@ -182,7 +206,7 @@ def _show(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, Mapping):
-        return "a mapping"
+        return "a mapping" if value else "an empty mapping"
     if isinstance(value, list | tuple | set):
         return f"a list of {len(value)}"
     text = repr(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -146,23 +145,29 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _names(self) -> RunConfig:
-        twice = [n for n, c in Counter(stage.name for stage in self.stages).items() if c > 1]
-        if twice:
-            raise ValueError(f"two stages are called {twice[0]!r}; names tell stages apart")
         known = [name for name, _ in self.model.parts()]
+        wrong: dict[tuple[str | int, ...], str] = {}
+        seen: set[str] = set()
         for index, stage in enumerate(self.stages):
-            for key, names in (("train", tuple(stage.train)), ("reset", stage.reset)):
-                for name in names:
-                    if name not in known:
-                        raise UnknownPart(index, key, name, known)
+            if stage.name in seen:
+                why = f"an earlier stage is called {stage.name!r}; names tell stages apart"
+                wrong["stages", index, "name"] = why
+            seen.add(stage.name)
+            places: dict[tuple[str | int, str | int], str] = {("train", n): n for n in stage.train}
+            places |= {("reset", place): name for place, name in enumerate(stage.reset)}
+            for place, name in places.items():
+                if name not in known:
+                    near = did_you_mean(name, known)
+                    why = f"no part has this name. Parts: {', '.join(known)}.{near}"
+                    wrong["stages", index, *place] = why
+        if wrong:
+            raise Misnamed(wrong)
         return self
 
 
-class UnknownPart(ValueError):
-    """A stage names a part that the model does not have."""
+class Misnamed(ValueError):
+    """Names in stages that stand for no part, or for two stages; says what is wrong by place."""
 
-    def __init__(self, stage: int, key: str, name: str, known: list[str]) -> None:
-        self.where = ("stages", stage, key, name)
-        super().__init__(
-            f"no part has this name. Parts: {', '.join(known)}.{did_you_mean(name, known)}"
-        )
+    def __init__(self, by_place: dict[tuple[str | int, ...], str]) -> None:
+        self.by_place = by_place
+        super().__init__("; ".join(by_place.values()))

@@ -103,6 +103,36 @@ def test_check_across_fields_speaks_beside_a_wrong_field(yaml_file: Write) -> No
     ]
 
 
+def test_check_across_fields_speaks_beside_a_wrong_part(yaml_file: Write) -> None:
+    text = """
+model: {connector: {type: brigde}}
+stages:
+  - {name: a, train: {conector: whole}, data: [{type: shelf, weigth: 2}]}
+  - {name: b, train: {connector: whole, lm: {type: hole}}}
+  - {name: c, train: {lm: whole}}
+"""
+    assert problems(yaml_file(text)) == [
+        "line 2: model.connector.type: no connector is called 'brigde'. Known: bridge, plank. "
+        "Did you mean 'bridge'?",
+        "line 4: stages[0].data[0].file: missing. Records.",
+        "line 4: stages[0].data[0].weigth: no such field. Fields of shelf: weight, file, images, "
+        "crops, tags. Did you mean 'weight'?",
+        "line 4: stages[0].train.conector: no part has this name",
+        "line 5: stages[1].train.lm.type: no tuner is called 'hole'. Known: whole. "
+        "Did you mean 'whole'?",
+        "line 6: stages[2].train.lm: no part has this name",
+    ]
+
+
+def test_misspelt_type_and_field_of_a_section_are_told_what_was_meant(yaml_file: Write) -> None:
+    text = "model: {connector: {typ: plank}}\nstages: [{name: a, warmup: 3}]"
+    said = problems(yaml_file(text))
+    assert "line 1: model.connector.type: which connector? Write `type: NAME`." in said[0]
+    assert said[1].endswith("Did you mean 'schedule.warmup'?")
+    wrong = "model: {encoder: {type: eye, typ: x}}\nstages: [{name: a}]"
+    assert problems(yaml_file(wrong))[0].endswith("Did you mean 'type'?")
+
+
 def test_check_across_fields_is_silent_about_a_field_that_is_wrong_already(
     yaml_file: Write,
 ) -> None:

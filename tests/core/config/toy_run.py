@@ -56,11 +56,11 @@ class Step(Config):
 
 
 class Missing(ValueError):
-    """A trained part that is not there; knows its place."""
+    """Trained parts that are not there; knows their places."""
 
-    def __init__(self, stage: int, name: str) -> None:
-        self.where = ("stages", stage, "train", name)
-        super().__init__("no part has this name")
+    def __init__(self, places: list[tuple[str | int, ...]]) -> None:
+        self.by_place = dict.fromkeys(places, "no part has this name")
+        super().__init__("no part has these names")
 
 
 class Run(Config):
@@ -77,8 +77,12 @@ class Run(Config):
 
     @model_validator(mode="after")
     def _parts(self) -> Run:
-        for index, stage in enumerate(self.stages):
-            for name in stage.train:
-                if getattr(self.model, name, None) is None:
-                    raise Missing(index, name)
+        missing: list[tuple[str | int, ...]] = [
+            ("stages", index, "train", name)
+            for index, stage in enumerate(self.stages)
+            for name in stage.train
+            if getattr(self.model, name, None) is None
+        ]
+        if missing:
+            raise Missing(missing)
         return self
