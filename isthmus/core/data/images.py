@@ -89,7 +89,9 @@ def _opened(picture: Picture, where: str, max_pixels: int) -> Iterator[Image.Ima
             image = stack.enter_context(_header(stream, where, max_pixels))
         if image.width * image.height > max_pixels:
             size = f"{image.width} x {image.height}"
-            raise ImageError(f"{where}: {size} pixels; at most {max_pixels} are decoded")
+            raise ImageError(
+                f"{where}: {size} pixels; at most {max_pixels} are decoded. Make it smaller"
+            )
         yield image
 
 
@@ -103,7 +105,7 @@ def _header(stream: IO[bytes], where: str, max_pixels: int) -> Image.Image:
         raise ImageError(f"{where}: no picture. Formats: {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError:
         raise ImageError(
-            f"{where}: far more than the {max_pixels} pixels that are decoded"
+            f"{where}: more than twice the {max_pixels} pixels that are decoded. Make it smaller"
         ) from None
     except MemoryError:
         raise

@@ -94,7 +94,7 @@ class StepLoader:
         whose = "" if self.world == 1 else f", process {self.rank}'s part of them,"
         last = f" The last: {data.skipped[-1].reason}" if data.skipped else ""
         raise DataError(
-            f"step {data.step}: {left_out} samples were left out, more than the share of "
+            f"step {data.step + 1}: {left_out} samples were left out, more than the share of "
             f"{self.max_skipped:g} (`max_skipped`) of all {self.plan.num_samples}{whose} that may "
             f"be. Repair the data, or allow more.{last}"
         )

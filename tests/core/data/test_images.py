@@ -132,7 +132,7 @@ def test_bomb_is_refused_before_it_is_decoded():
     # 20000 x 10000 at one bit: a valid file of a few hundred kilobytes.
     bomb = png(20000, 10000, 1, 0, (b"\0" + b"\0" * 2500) * 10)
     for call in (open_picture, picture_size):
-        with pytest.raises(ImageError, match=r"200000000|more than the") as caught:
+        with pytest.raises(ImageError, match="more than twice the") as caught:
             call(bomb, "train.json, record 7")
         assert str(caught.value).startswith("train.json, record 7: ")
     with pytest.raises(ImageError, match=f"10000 x 9000 pixels; at most {MAX_PIXELS}"):
