@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,14 +28,20 @@ def check(
     """Name every problem of a YAML file, or sum up the run that it describes."""
     from isthmus.core.config import load
     from isthmus.core.train.config import RunConfig
+    from isthmus.core.train.opening import check_stages
 
     run = load(RunConfig, file, overrides or ())
+    check_stages(run, str(file))
     out = console()
     out.print(f"{file}: no problems\n", markup=False)
     out.print(table(("part", "type", "weights"), _parts(run)))
     out.print()
     columns = ("stage", "trains", "data", "template", "objective", "batch", "length")
     out.print(table(columns, (_stage(run, stage) for stage in run.stages)))
+    if absent := [*_absent(run.model, "model"), *_absent(run.stages, "stages")]:
+        out.print("\nnot here yet, and `isthmus train` needs it:")
+        for line in absent:
+            out.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -51,6 +58,30 @@ def _parts(run: RunConfig) -> list[tuple[str, str, str]]:
         (name, config.owner.name, config.pretrained or "drawn anew")
         for name, config in run.model.parts()
     ]
+
+
+def _absent(setting: Any, where: str) -> Iterator[str]:
+    """Files and folders that a setting names and that this machine does not have."""
+    from isthmus.core.contracts import Config, PartConfig
+
+    if isinstance(setting, Path) and not setting.exists():
+        yield f"{where}: {setting}"
+    elif isinstance(setting, Config):
+        weights = setting.pretrained if isinstance(setting, PartConfig) else None
+        if (
+            weights
+            and weights.startswith((".", "/", "~"))
+            and not Path(weights).expanduser().exists()
+        ):
+            yield f"{where}: {weights}"
+        for name, inner in setting:
+            yield from _absent(inner, f"{where}.{name}")
+    elif isinstance(setting, tuple):
+        for index, inner in enumerate(setting):
+            yield from _absent(inner, f"{where}[{index}]")
+    elif isinstance(setting, dict):
+        for name, inner in setting.items():
+            yield from _absent(inner, f"{where}.{name}")
 
 
 def _stage(run: RunConfig, stage: StageConfig) -> tuple[str, ...]:

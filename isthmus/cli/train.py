@@ -18,7 +18,7 @@ def train(
         list[str] | None,
         typer.Option(
             "--set",
-            metavar="KEY=VALUE",
+            metavar="PLACE=VALUE",
             help="Change one setting: stages.0.optimizer.lr=1e-3. May be given often.",
         ),
     ] = None,
@@ -39,6 +39,7 @@ def train(
     from isthmus.core.config import PluginEvents, load
     from isthmus.core.contracts import EventList
     from isthmus.core.train.config import RunConfig
+    from isthmus.core.train.opening import check_stages
     from isthmus.core.train.run import run
 
     screen = console()
@@ -46,6 +47,7 @@ def train(
     display = Bar(screen) if screen.is_terminal else Lines(screen)
     try:
         settings = load(RunConfig, config, overrides or [])
+        check_stages(settings, str(config))
         if out:
             settings = settings.model_copy(update={"out": out})
         with closing(display):

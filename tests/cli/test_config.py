@@ -93,6 +93,25 @@ def test_overrides_are_checked_too(file: Path) -> None:
     assert "stages[0].lr: no such field" in bad.stderr
 
 
+def test_data_that_is_not_there_yet_is_listed_and_is_no_problem(file: Path) -> None:
+    (file.parent / "photos").mkdir()
+    result = run("check", file, "--set", "model.llm.model=/nowhere/vicuna")
+    assert result.exit_code == 0, result.stderr
+    listed = result.stdout.partition("not here yet")[2].splitlines()[1:]
+    assert listed == [
+        "  model.llm: /nowhere/vicuna",
+        f"  stages[0].data[0].file: {file.parent / 'a.json'}",
+    ]
+    (file.parent / "a.json").write_text("[]")
+    assert "not here yet" not in run("check", file).stdout
+
+
+def test_stage_without_the_template_it_needs_is_told_so_as_train_does(file: Path) -> None:
+    result = run("check", file, "--set", "template=null")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {file}: 1 problem\n  stages[0].template: ")
+
+
 def test_missing_file_is_named(tmp_path: Path) -> None:
     result = run("check", tmp_path / "nowhere.yaml")
     assert result.exit_code == 2

@@ -32,14 +32,19 @@ class OpenStage:
 def open_stages(settings: RunConfig) -> list[OpenStage]:
     """Build what stages are made of. Raises InputError for what is missing or cannot be."""
     check_trackers(settings.trackers)
+    check_stages(settings)
+    return [_open(settings, index, stage) for index, stage in enumerate(settings.stages)]
+
+
+def check_stages(settings: RunConfig, source: str = "") -> None:
+    """Raise ConfigError, in the name of `source`, for stages that lack what they need."""
     problems = [
         problem
         for index, stage in enumerate(settings.stages)
         for problem in _problems(settings, index, stage)
     ]
     if problems:
-        raise ConfigError(problems)
-    return [_open(settings, index, stage) for index, stage in enumerate(settings.stages)]
+        raise ConfigError(problems, source)
 
 
 def texts(stages: Sequence[OpenStage]) -> Iterator[str]:
