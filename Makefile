@@ -12,7 +12,7 @@ help:
 	@echo "make test     run the test suite"
 	@echo "make check    lint and types"
 	@echo "make format   rewrite the code in the house style"
-	@echo "make clean    remove what the other targets made"
+	@echo "make clean    remove what the other targets made (runs/ stays)"
 
 install: $(INSTALLED)
 
@@ -39,4 +39,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist demo runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache
