@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isthmus.cli.console import console
+from isthmus.cli.options import Device, MaxNewTokens, Model, Seed, Temperature, TopP
 from isthmus.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ HELP = {
 
 
 def chat(
-    model: Annotated[
-        Path, typer.Option(help="A run's folder, or a checkpoint's.", show_default=False)
-    ],
+    model: Model,
     image: Annotated[
         list[Path] | None,
         typer.Option(help="A picture to talk about; may be given often.", show_default=False),
@@ -39,17 +38,11 @@ def chat(
     system: Annotated[
         str, typer.Option(help="What the model is told first, instead of its template's words.")
     ] = "",
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
-    temperature: Annotated[
-        float, typer.Option(min=0, help="0 takes the likeliest token; above it draws.")
-    ] = 0.0,
-    top_p: Annotated[
-        float, typer.Option(min=0, max=1, help="Draw from the likeliest that make up this share.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="the fastest")
-    ] = None,
+    max_new_tokens: MaxNewTokens = 512,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    seed: Seed = 0,
+    device: Device = None,
 ) -> None:
     """Talk with a model about images, in the terminal or through a pipe."""
     from isthmus.core import checkpoint

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isthmus.cli.console import console, table
+from isthmus.cli.options import Overrides
 
 if TYPE_CHECKING:
     from isthmus.core.train.config import RunConfig, StageConfig
@@ -20,10 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Check a YAML file, or print its JS
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="The YAML file.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PLACE=VALUE", help="Change a setting; repeatable."),
-    ] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Name every problem of a YAML file, or sum up the run that it describes."""
     from isthmus.core.config import load

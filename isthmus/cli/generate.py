@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isthmus.cli.console import console
+from isthmus.cli.options import Device, MaxNewTokens, Model, Seed, Temperature, TopP
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,9 +21,7 @@ SECONDS = 10.0
 
 
 def generate(
-    model: Annotated[
-        Path, typer.Option(help="A run's folder, or a checkpoint's.", show_default=False)
-    ],
+    model: Model,
     questions: Annotated[
         Path,
         typer.Option(
@@ -38,22 +37,17 @@ def generate(
         typer.Option(help="Folder of the images.", show_default="the folder of the questions"),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions at once.")] = 8,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
-    temperature: Annotated[
-        float, typer.Option(min=0, help="0 takes the likeliest token; above it draws.")
-    ] = 0.0,
-    top_p: Annotated[
-        float, typer.Option(min=0, max=1, help="Draw from the likeliest that make up this share.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="the fastest")
-    ] = None,
+    max_new_tokens: MaxNewTokens = 512,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    seed: Seed = 0,
+    device: Device = None,
 ) -> None:
     """Answer a file of questions about images.
 
-    Answers are written to OUT.partial as they come, and to OUT when all are there. The same
-    command goes on where one was interrupted.
+    Answers are written to OUT.partial as they come, and to OUT when all are there.
+
+    The same command goes on where one was interrupted.
     """
     settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature}
     if temperature:

@@ -9,19 +9,13 @@ from typing import Annotated
 
 import typer
 
+from isthmus.cli.options import Overrides
 from isthmus.errors import DataError, IsthmusError, WorkError
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="The run, as YAML.", show_default=False)],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="PLACE=VALUE",
-            help="Change one setting: stages.0.optimizer.lr=1e-3. May be given often.",
-        ),
-    ] = None,
+    overrides: Overrides = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run, instead of the YAML's `out`.")
     ] = None,
@@ -50,6 +44,8 @@ def train(
         check_stages(settings, str(config))
         if out:
             settings = settings.model_copy(update={"out": out})
+        parts = ", ".join(f"{n} {c.pretrained or c.owner.name}" for n, c in settings.model.parts())
+        screen.print(f"Reading data, then loading {parts}", markup=False, soft_wrap=True)
         with closing(display):
             folder = run(settings, events=EventList([display, PluginEvents()]), resume=resume)
     except IsthmusError as error:

@@ -134,6 +134,7 @@ def test_run_names_checkpoint_curves_and_the_next_verb(config: Path, tmp_path: P
     out = tmp_path / "elsewhere"
     result = train(config, "--out", out, "--set", "stages.0.optimizer.lr=0.002")
     assert result.exit_code == 0, result.output
+    assert result.output.startswith("Reading data, then loading encoder clip, connector ")
     assert "2.0e-03" in result.output
     last = result.output.splitlines()[-3:]
     assert last == [
