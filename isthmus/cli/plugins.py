@@ -108,7 +108,13 @@ def _build_arguments(part: Any) -> list[tuple[str, str]]:
     from isthmus.core.contracts import runtime_arguments
 
     parameters = inspect.signature(part.__init__).parameters
+    types_given = ((name, parameters[name].annotation) for name in runtime_arguments(part))
     return [
-        (name, inspect.formatannotation(parameters[name].annotation).strip("'"))
-        for name in runtime_arguments(part)
+        (
+            name,
+            "any"
+            if given is inspect.Parameter.empty
+            else inspect.formatannotation(given).strip("'"),
+        )
+        for name, given in types_given
     ]

@@ -73,6 +73,16 @@ def test_show_prints_fields_with_types_defaults_and_docs() -> None:
     assert "arXiv:2310.03744" in result.stdout
 
 
+def test_build_argument_without_a_type_is_shown_as_any(site: Site) -> None:
+    constructor = "    def __init__(self, config, dim_in, dim_out):\n        pass\n\n"
+    source = CONNECTOR.format(name="untyped").replace(
+        "    def forward", f"{constructor}    def forward"
+    )
+    site.install("isthmus-untyped", source)
+    rows = [cells(line) for line in run("show", "connector", "untyped").stdout.splitlines()]
+    assert ["dim_in", "any"] in rows
+
+
 def test_show_of_an_unknown_part_names_the_nearest() -> None:
     result = run("show", "connector", "mpl")
     assert result.exit_code == 2
