@@ -133,7 +133,7 @@ def test_schema_has_every_built_in_part(whole: Draft202012Validator) -> None:
         assert definitions[name]["description"]
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: path.name)
 def test_examples_pass_the_check_and_the_schema(path: Path, whole: Draft202012Validator) -> None:
     from isthmus.core.config import read
 
