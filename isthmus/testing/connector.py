@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from isthmus.core.contracts import (
+    VISUAL_SEEN,
+    VISUAL_STATES,
     AnyConnector,
     CrossAttentionConnector,
     CrossAttentionStates,
@@ -45,7 +47,7 @@ def check_connector(
     features = _features(tuple(grids), dim_in)
     if isinstance(connector, CrossAttentionConnector):
         _check_states(connector, features)
-        _check_neutral(build(config, **{**widths, "dim_out": 32}).eval(), features)
+        _check_in_llm(build(config, **{**widths, "dim_out": 32}).eval(), features)
     else:
         _check_tokens(connector, features)
     _check_alone(connector, features)
@@ -54,7 +56,8 @@ def check_connector(
         lambda part: _run(part, features).detach(),
         lambda plan, seed: build(plan, seed, **widths),
     )
-    if any(True for _ in connector.parameters()):
+    learns = any(True for _ in connector.parameters())
+    if learns and not isinstance(connector, CrossAttentionConnector):
         check_gradient(connector, lambda: _run(connector, features))
 
 
@@ -97,20 +100,57 @@ def _check_states(connector: CrossAttentionConnector, features: Features) -> Non
     )
 
 
-def _check_neutral(connector: CrossAttentionConnector, features: Features) -> None:
-    """Freshly attached, its gates at zero, it changes nothing: not one bit."""
-    from isthmus.core.model.vlm import LAYER_INPUT
-
+def _check_in_llm(connector: CrossAttentionConnector, features: Features) -> None:
+    """Freshly attached, its gates at zero, it changes nothing, not one bit. With gates open, a
+    token sees the images that stand before it in its own sample, and no other."""
     llm = build(tiny_llm_config(), texts=tiny_texts).eval()
-    embeds, segments = llm.embed(torch.arange(3, 13)), Segments((6, 4))
-    before = llm(embeds, segments)
-    connector.attach(llm)
-    after = llm(embeds, segments, {LAYER_INPUT: connector(features)})
+    text, both, alone = llm.embed(torch.arange(3, 13)), Segments((6, 4)), Segments((4,))
+    runs = torch.split(features.values, list(features.counts))
+    first, second = features.grids[0], features.grids[-1]
+    pair = Features(torch.cat([runs[0], runs[-1]]), (first, second))
+    other = Features(torch.cat([-runs[0], runs[-1]]), (first, second))
+    last = Features(runs[-1], (second,))
+
+    def read(seen: Features) -> Tensor:
+        """Two samples: in the first an image behind two tokens, in the second behind one."""
+        hidden: Tensor = llm(text, both, _layer_inputs(connector(seen), both, [(0, 2), (1, 1)]))
+        return hidden
+
+    name = f"{type(connector).__qualname__}.attach"
+    before = llm(text, both)
+    handles = connector.attach(llm)
+    promise(len(handles) > 0, f"{name}: it must return the handles of its hooks")
     promise(
-        torch.equal(before, after),
-        f"{type(connector).__qualname__}.attach: with its gates at zero the LLM's output must be "
-        "the same to the last bit",
+        torch.equal(before, read(pair)),
+        f"{name}: with its gates at zero the LLM's output must be the same to the last bit",
     )
+    _open_gates(connector)
+    packed, changed = read(pair), read(other)
+    single = llm(text[6:], alone, _layer_inputs(connector(last), alone, [(0, 1)]))
+    close(packed[6:], single, f"{name}: a sample in a pack, and alone")
+    close(packed[:2], changed[:2], f"{name}: tokens before an image, whatever the image shows")
+    promise(
+        not torch.equal(packed[2:6], changed[2:6]),
+        f"{name}: tokens behind an image must follow from it",
+    )
+    check_gradient(connector, lambda: read(pair))
+
+
+@torch.no_grad()
+def _open_gates(connector: CrossAttentionConnector) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        for parameter in connector.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+
+
+def _layer_inputs(
+    states: CrossAttentionStates, segments: Segments, stands: Sequence[tuple[int, int]]
+) -> dict[str, Any]:
+    from isthmus.core.model.layout import sees
+
+    seen = sees(segments, torch.tensor(stands, dtype=torch.long), len(states.mask))
+    return {VISUAL_STATES: states, VISUAL_SEEN: seen}
 
 
 def _check_alone(connector: AnyConnector, features: Features) -> None:

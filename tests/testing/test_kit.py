@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from isthmus.core.config import create
 from isthmus.core.contracts import (
+    VISUAL_SEEN,
+    VISUAL_STATES,
     Connector,
     CrossAttentionConnector,
     CrossAttentionStates,
@@ -21,7 +23,6 @@ from isthmus.core.contracts import (
 )
 from isthmus.core.model.build import build_model
 from isthmus.core.model.transform import FitTransform
-from isthmus.core.model.vlm import LAYER_INPUT
 from isthmus.plugins.llms.causal import Causal
 from isthmus.testing import (
     ContractBroken,
@@ -69,14 +70,14 @@ class Project(Connector, name="project"):
 
 
 class Gate(CrossAttentionConnector, name="gate"):
-    """An honest cross-attention connector: adds the gated mean of its states."""
+    """An honest cross-attention connector: adds the gated mean of the images before a token."""
 
     start = 0.0
 
     def __init__(self, config: Any, dim_in: int, dim_out: int) -> None:
         super().__init__(config, dim_in, dim_out)
         self.layer = nn.Linear(dim_in, dim_out)
-        self.gate = torch.full((1,), self.start)
+        self.gate = nn.Parameter(torch.full((1,), self.start))
 
     def forward(self, features: Features) -> CrossAttentionStates:
         values, mask = features.padded()
@@ -84,13 +85,16 @@ class Gate(CrossAttentionConnector, name="gate"):
 
     def attach(self, llm: Any) -> list[Any]:
         def look(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-            states = kwargs.pop(LAYER_INPUT, None)
+            states, seen = kwargs.pop(VISUAL_STATES, None), kwargs.pop(VISUAL_SEEN, None)
             if states is None:
                 return args, kwargs
-            return (args[0] + self.gate * states.values.mean((0, 1)), *args[1:]), kwargs
+            return (args[0] + self.gate * self.mean(states.values, seen), *args[1:]), kwargs
 
         layers = llm.decoder_layers
         return [layer.register_forward_pre_hook(look, with_kwargs=True) for layer in layers]
+
+    def mean(self, values: Tensor, seen: Tensor) -> Tensor:
+        return seen.to(values.dtype) @ values.mean(1) / seen.sum(-1, keepdim=True).clamp(min=1)
 
 
 def test_honest_parts_pass() -> None:
@@ -203,6 +207,19 @@ class OpenGate(Gate, name="open_gate"):
     start = 0.5
 
 
+class SeesEverything(Gate, name="sees_everything"):
+    def mean(self, values: Tensor, seen: Tensor) -> Tensor:
+        return values.mean((0, 1)).expand(*seen.shape[:-1], -1)
+
+
+class SeesAhead(Gate, name="sees_ahead"):
+    """Looks at every image of its own sample, also at those behind the token."""
+
+    def mean(self, values: Tensor, seen: Tensor) -> Tensor:
+        shown = torch.tensor([[1.0, 0.0]] * 6 + [[0.0, 1.0]] * 4)[-seen.shape[1] :]
+        return shown[None, :, -len(values) :] @ values.mean(1)
+
+
 class TakesPlaces(Gate, name="takes_places"):
     class Config(CrossAttentionConnector.Config):
         """Configuration of `takes_places`."""
@@ -218,6 +235,8 @@ class TakesPlaces(Gate, name="takes_places"):
         (MixesImages, "for each image alone, and in one batch"),
         (HalfUsed, "no gradient reaches spare"),
         (OpenGate, "the same to the last bit"),
+        (SeesEverything, "a sample in a pack, and alone"),
+        (SeesAhead, "tokens before an image, whatever the image shows"),
         (TakesPlaces, "num_tokens must be 0"),
     ],
 )

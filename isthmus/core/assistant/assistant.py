@@ -97,7 +97,9 @@ class Assistant:
         talk = messages if isinstance(messages, Conversation) else read_messages(messages, where)
         sample = Sample(where, talk.turns, talk.pictures, where)
         encoded = encode_prompt(sample, self.tools)
-        return Prompt(encoded.ids, encoded.visual, encoded.images, number)
+        return Prompt(
+            encoded.ids, encoded.visual, encoded.images, number, encoded.stands, encoded.texts
+        )
 
     def _answers(self, prompts: Sequence[Prompt], settings: Settings) -> list[str]:
         texts = []

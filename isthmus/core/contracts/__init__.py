@@ -4,6 +4,8 @@ Nothing here knows the registry, YAML, a model family or a training loop.
 """
 
 from isthmus.core.contracts.connector import (
+    VISUAL_SEEN,
+    VISUAL_STATES,
     AnyConnector,
     Connector,
     ConnectorText,
@@ -63,6 +65,8 @@ from isthmus.core.contracts.vision import (
 
 __all__ = [
     "LLM",
+    "VISUAL_SEEN",
+    "VISUAL_STATES",
     "AnyConnector",
     "Batch",
     "CausalLLM",

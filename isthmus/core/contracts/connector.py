@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -19,17 +20,39 @@ from isthmus.core.contracts.llm import LLM
 from isthmus.core.contracts.part import Part, PartConfig
 from isthmus.core.contracts.vision import CrossAttentionStates, Features, Grids
 
+VISUAL_STATES = "visual_states"
+"""Layer input that holds the CrossAttentionStates of a batch."""
+VISUAL_SEEN = "visual_seen"
+"""Layer input beside it, (batch tokens images) bool as the layer's hidden states are (batch tokens
+dim): True where the image stands before the token, in the token's own sample."""
+
 
 @dataclass(frozen=True)
 class ConnectorText:
     """Text that a connector reads beside the image, in ids of its own tokenizer.
 
     `ids` (images tokens), `mask` (images tokens) True where a token is real: row i is the
-    instruction that image i came with (InstructBLIP).
+    instruction that image i came with, the words of its turn (InstructBLIP).
     """
 
     ids: Tensor
     mask: Tensor
+
+    def to(self, device: torch.device) -> ConnectorText:
+        return ConnectorText(
+            self.ids.to(device, non_blocking=True), self.mask.to(device, non_blocking=True)
+        )
+
+    @staticmethod
+    def of(texts: Sequence[Sequence[int]]) -> ConnectorText:
+        """These rows of ids, padded on the right; at least one."""
+        longest = max(map(len, texts))
+        ids = torch.zeros(len(texts), longest, dtype=torch.long)
+        mask = torch.zeros(len(texts), longest, dtype=torch.bool)
+        for row, text in enumerate(texts):
+            ids[row, : len(text)] = torch.tensor(text, dtype=torch.long)
+            mask[row, : len(text)] = True
+        return ConnectorText(ids, mask)
 
 
 class AnyConnector(Part, nn.Module, ABC):
@@ -68,7 +91,8 @@ class Connector(AnyConnector, ABC):
 class QueryConnector(AnyConnector, ABC):
     """Learned queries gather the features; may read the text (Q-Former, InstructBLIP).
 
-    `tokenizer` is None unless the connector reads text.
+    `tokenizer` is None unless the connector reads text; if it does, it is given the text of
+    every image, and None when there is none to read.
     """
 
     tokenizer: Any = None
@@ -95,6 +119,11 @@ class CrossAttentionConnector(AnyConnector, ABC):
     def attach(self, llm: LLM) -> Sequence[RemovableHandle]:
         """Enter the LLM by pre-hooks on `llm.decoder_layers`; the blocks stay this
         connector's parameters, and with their gates at zero the LLM's output is unchanged
-        bit for bit. States arrive as layer inputs, never in a context variable.
+        bit for bit.
+
+        Two keyword arguments reach every layer, never a context variable: `visual_states` and
+        `visual_seen`. They are always there: where a batch has no images, its states are those
+        of a blank one that no token sees. So a block runs alike in every batch, and what it
+        adds to a token that sees no image must not depend on the states.
 
         Returns the hooks' handles: a model that draws a part anew takes the old ones off."""

@@ -36,6 +36,11 @@ class Turn:
         """The words alone."""
         return "".join(piece for piece in self.content if isinstance(piece, str))
 
+    @property
+    def slots(self) -> tuple[ImageSlot, ...]:
+        """The places of its images, in reading order."""
+        return tuple(piece for piece in self.content if isinstance(piece, ImageSlot))
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -53,4 +58,4 @@ class Sample:
     @property
     def slots(self) -> tuple[ImageSlot, ...]:
         """Every image slot, in reading order."""
-        return tuple(p for turn in self.turns for p in turn.content if isinstance(p, ImageSlot))
+        return tuple(slot for turn in self.turns for slot in turn.slots)

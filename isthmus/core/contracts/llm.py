@@ -79,7 +79,9 @@ class CausalLLM(LLM, ABC):
     ) -> Tensor:
         """(tokens dim) -> (tokens dim); no sample attends to another.
 
-        `layer_inputs` reach every decoder layer as keyword arguments.
+        `layer_inputs` reach every decoder layer as keyword arguments. A tensor among them
+        (tokens ...) goes with the tokens: a layer gets it as (batch tokens ...), laid out like
+        its hidden states. Anything else arrives as it is.
         """
 
     @abstractmethod
@@ -93,7 +95,8 @@ class CausalLLM(LLM, ABC):
         """One call of batched generation, prompt or next token.
 
         `embeds` (batch new dim), left-padded; `mask` (batch seen + new) bool, True where a
-        token is real. Returns hidden (batch new dim) and the cache for the next call.
+        token is real; a tensor among the `layer_inputs` (batch new ...). Returns hidden (batch
+        new dim) and the cache for the next call.
         """
 
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from isthmus.core.contracts.connector import ConnectorText
 from isthmus.core.contracts.conversation import Sample
 from isthmus.core.contracts.llm import Segments
 from isthmus.core.contracts.part import Part, PartConfig
@@ -46,7 +47,9 @@ class Pack:
 
     `ids` (tokens), any value where a visual token goes; `targets` (tokens) the id that
     follows each position in its own sample, IGNORE where nothing is supervised; `visual`
-    (visual) the positions that visual tokens take, in the images' order.
+    (visual) the positions that visual tokens take, in the images' order. `stands` (images 2)
+    says of each image to which sample it belongs, and how many of its tokens come before it;
+    `text` is what a connector with a tokenizer reads beside the images.
     """
 
     IGNORE: ClassVar[int] = -100
@@ -56,8 +59,10 @@ class Pack:
     segments: Segments
     visual: Tensor
     images: Images | None
+    stands: Tensor
     samples: tuple[str, ...]
     weight: float
+    text: ConnectorText | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -74,6 +79,8 @@ class Pack:
             targets=self.targets.to(device, non_blocking=True),
             visual=self.visual.to(device, non_blocking=True),
             images=self.images.to(device) if self.images else None,
+            stands=self.stands.to(device, non_blocking=True),
+            text=self.text.to(device) if self.text else None,
         )
 
 
@@ -100,6 +107,9 @@ class Tools:
 
     tokenizer: Any = None
     text_tokenizer: Any = None
+    """The text encoder's."""
+    connector_tokenizer: Any = None
+    """Of a connector that reads text."""
     template: Template | None = None
     transform: ImageTransform | None = None
     num_tokens: TokenCount | None = None

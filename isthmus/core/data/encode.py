@@ -33,14 +33,15 @@ class Tokens:
 class Layout:
     """A conversation in places: an image takes as many as it has visual tokens.
 
-    `visual` are their positions, image after image; `images` which images are there. An id
-    at a visual position means nothing.
+    `visual` are their positions, image after image; `images` which images are there, and
+    `stands` how many ids come before each. An id at a visual position means nothing.
     """
 
     ids: tuple[int, ...]
     supervised: tuple[bool, ...]
     visual: tuple[int, ...]
     images: tuple[int, ...]
+    stands: tuple[int, ...]
 
 
 def tokenize(spans: Sequence[Span], tokenizer: Any) -> Tokens:
@@ -118,6 +119,7 @@ def lay_out(tokens: Tokens, places: Mapping[int, int], max_length: int | None = 
     supervised: list[bool] = []
     visual: list[int] = []
     kept: list[int] = []
+    stands: list[int] = []
     images = iter(tokens.images)
     for id, learnt in zip(tokens.ids, tokens.supervised, strict=True):
         index = next(images) if id == Tokens.IMAGE else None
@@ -127,6 +129,7 @@ def lay_out(tokens: Tokens, places: Mapping[int, int], max_length: int | None = 
         if index is not None:
             visual += range(len(ids), len(ids) + count)
             kept.append(index)
+            stands.append(len(ids))
         ids += [max(id, 0)] * count
         supervised += [learnt] * count
-    return Layout(tuple(ids), tuple(supervised), tuple(visual), tuple(kept))
+    return Layout(tuple(ids), tuple(supervised), tuple(visual), tuple(kept), tuple(stands))

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from isthmus.core.contracts import (
+    ConnectorText,
     Grids,
     Images,
     Pack,
@@ -31,13 +32,17 @@ Write = Callable[[Sequence[Turn], Any], list[Span]]
 
 @dataclass(frozen=True)
 class Encoded:
-    """One sample, ready for a pack. `ids`, `targets` (tokens), `visual` (visual): as in Pack."""
+    """One sample, ready for a pack. `ids`, `targets` (tokens), `visual` (visual): as in Pack;
+    `stands` how many tokens come before each image, `texts` what a connector reads beside it.
+    """
 
     id: str
     ids: Tensor
     targets: Tensor
     visual: Tensor
     images: Images | None
+    stands: tuple[int, ...] = ()
+    texts: tuple[tuple[int, ...], ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -85,12 +90,16 @@ def collate(examples: Sequence[Encoded]) -> Pack:
     visual = [e.visual + start for e, start in zip(examples, starts, strict=False)]
     targets = torch.cat([example.targets for example in examples])
     images = [example.images for example in examples if example.images is not None]
+    stands = [(sample, at) for sample, e in enumerate(examples) for at in e.stands]
+    texts = [text for example in examples for text in example.texts]
     return Pack(
         ids=torch.cat([example.ids for example in examples]),
         targets=targets,
         segments=Segments(tuple(example.num_tokens for example in examples)),
         visual=torch.cat(visual),
         images=Images.joined(images) if images else None,
+        stands=torch.tensor(stands, dtype=torch.long).reshape(-1, 2),
+        text=ConnectorText.of(texts) if texts else None,
         samples=tuple(example.id for example in examples),
         weight=float((targets != Pack.IGNORE).sum()),
     )
@@ -117,7 +126,18 @@ def _encode(
         targets=targets,
         visual=torch.tensor(layout.visual, dtype=torch.long),
         images=Images.of(kept, tools.transform) if kept and tools.transform else None,
+        stands=layout.stands,
+        texts=_texts(sample, layout.images, tools.connector_tokenizer),
     )
+
+
+def _texts(sample: Sample, images: Sequence[int], tokenizer: Any) -> tuple[tuple[int, ...], ...]:
+    """The words of the turn that each image came with, in ids of the connector's tokenizer."""
+    if tokenizer is None or not images:
+        return ()
+    words = {slot.index: turn.text.strip() for turn in sample.turns for slot in turn.slots}
+    rows = tokenizer([words[index] for index in images], split_special_tokens=True)["input_ids"]
+    return tuple(tuple(row[: tokenizer.model_max_length]) for row in rows)
 
 
 def _template(tools: Tools) -> Template:

@@ -94,8 +94,7 @@ class Decoder(CausalLLM, ABC):
             )
         self._check_length(max(segments.lengths))
         if len(segments.lengths) > 1 and max(segments.lengths) > self._rope_changes_at:
-            alone = torch.split(embeds, list(segments.lengths))
-            return torch.cat([self(text, Segments((len(text),)), layer_inputs) for text in alone])
+            return self._one_by_one(embeds, segments, layer_inputs or {})
         layout = Layout(segments, embeds.device)
         if self.ragged:
             return self.packed(embeds, layout, layer_inputs)
@@ -124,6 +123,17 @@ class Decoder(CausalLLM, ABC):
             **(layer_inputs or {}),
         )
         return output.last_hidden_state, output.past_key_values
+
+    def _one_by_one(
+        self, embeds: Tensor, segments: Segments, layer_inputs: Mapping[str, Any]
+    ) -> Tensor:
+        """`forward` on each text of a pack by itself."""
+        hidden = []
+        for start, length in zip(segments.offsets, segments.lengths, strict=False):
+            rows = slice(start, start + length)
+            own = {n: v[rows] if isinstance(v, Tensor) else v for n, v in layer_inputs.items()}
+            hidden.append(self(embeds[rows], Segments((length,)), own))
+        return torch.cat(hidden)
 
     @cached_property
     def _most_tokens(self) -> int | None:
@@ -159,8 +169,11 @@ class Decoder(CausalLLM, ABC):
         self, embeds: Tensor, layout: Layout, layer_inputs: Mapping[str, Any] | None = None
     ) -> Tensor:
         """`forward` on the pack as it is, one sequence whose layers are told its segments."""
-        more = {**(layer_inputs or {}), "segments": layout}
-        output = self.run(embeds[None], layout.positions[None], use_cache=False, **more)
+        given = (layer_inputs or {}).items()
+        more = {name: v[None] if isinstance(v, Tensor) else v for name, v in given}
+        output = self.run(
+            embeds[None], layout.positions[None], use_cache=False, segments=layout, **more
+        )
         hidden: Tensor = output.last_hidden_state
         return hidden[0]
 

@@ -14,9 +14,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from isthmus.core.contracts import CausalLLM, Config, Images
+from isthmus.core.contracts import (
+    VISUAL_SEEN,
+    VISUAL_STATES,
+    CausalLLM,
+    Config,
+    ConnectorText,
+    Images,
+    Segments,
+)
 from isthmus.core.model.draw import part_seed
-from isthmus.core.model.vlm import LAYER_INPUT, VisionLanguageModel
+from isthmus.core.model.layout import sees
+from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import InputError, PartError
 
 Ending = Literal["stop", "length"]
@@ -49,14 +58,17 @@ class Prompt:
     """What one answer continues.
 
     `ids` (tokens), any value where a visual token goes; `visual` (visual tokens) their places,
-    in the images' order. `number` tells prompts apart when tokens are drawn: an answer follows
-    from it and the seed, whatever else is in the batch.
+    in the images' order; `stands` how many ids come before each image, and `texts` the ids
+    that a connector reads beside each, where it reads any. `number` tells prompts apart when
+    tokens are drawn: an answer follows from it and the seed, whatever else is in the batch.
     """
 
     ids: Tensor
     visual: Tensor
     images: Images | None = None
     number: int = 0
+    stands: tuple[int, ...] = ()
+    texts: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,7 +141,7 @@ def _steps(
         return
     llm = _llm(model)
     model.eval()
-    embeds, mask, layer_inputs = _read(model, llm, prompts)
+    embeds, mask, layer_inputs, later = _read(model, llm, prompts)
     choose = _Choice(settings, [prompt.number for prompt in prompts])
     cache: Any = None
     for _ in range(settings.max_new_tokens):
@@ -141,7 +153,7 @@ def _steps(
         )
         if all(writing.ending for writing in writings):
             return
-        embeds = llm.embed(torch.tensor(tokens, device=mask.device))[:, None]
+        embeds, layer_inputs = llm.embed(torch.tensor(tokens, device=mask.device))[:, None], later
         mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
 
 
@@ -153,8 +165,9 @@ def _llm(model: VisionLanguageModel) -> CausalLLM:
 
 def _read(
     model: VisionLanguageModel, llm: CausalLLM, prompts: Sequence[Prompt]
-) -> tuple[Tensor, Tensor, dict[str, Any] | None]:
-    """Left-padded embeddings (batch tokens dim), their mask (batch tokens), layer inputs."""
+) -> tuple[Tensor, Tensor, dict[str, Any], dict[str, Any]]:
+    """Left-padded embeddings (batch tokens dim), their mask (batch tokens), and layer inputs:
+    those of the prompts, and those of every token after them."""
     lengths = [len(prompt.ids) for prompt in prompts]
     if not all(lengths):
         raise InputError(f"prompt {lengths.index(0)} is empty; there is nothing to continue")
@@ -162,17 +175,33 @@ def _read(
     starts = [sum(lengths[:i]) for i in range(len(lengths))]
     visual = [prompt.visual + start for prompt, start in zip(prompts, starts, strict=True)]
     images = [prompt.images.to(device) for prompt in prompts if prompt.images is not None]
+    texts = [text for prompt in prompts for text in prompt.texts]
     flat, states = model.embed(
         torch.cat([prompt.ids for prompt in prompts]).to(device),
         torch.cat(visual).to(device),
         Images.joined(images) if images else None,
+        ConnectorText.of(texts).to(device) if texts else None,
     )
     longest = max(lengths)
     real = [torch.arange(longest, device=device) >= longest - length for length in lengths]
     mask = torch.stack(real)
-    embeds = flat.new_zeros(len(prompts), longest, flat.shape[1])
-    embeds[mask] = flat
-    return embeds, mask, None if states is None else {LAYER_INPUT: states}
+    embeds = _left_padded(flat, mask)
+    if states is None:
+        return embeds, mask, {}, {}
+    stands = [(row, at) for row, prompt in enumerate(prompts) for at in prompt.stands]
+    places = torch.tensor(stands, dtype=torch.long, device=device).reshape(-1, 2)
+    seen = sees(Segments(tuple(lengths)), places, len(states.mask))
+    # What is new stands behind every image of its prompt, also behind one at the very end.
+    behind = sees(Segments((1,) * len(prompts)), places * places.new_tensor([1, 0]), seen.shape[1])
+    first = {VISUAL_STATES: states, VISUAL_SEEN: _left_padded(seen, mask)}
+    return embeds, mask, first, {VISUAL_STATES: states, VISUAL_SEEN: behind[:, None]}
+
+
+def _left_padded(flat: Tensor, mask: Tensor) -> Tensor:
+    """(tokens dim) -> (batch tokens dim), zero where the mask is."""
+    padded = flat.new_zeros(*mask.shape, flat.shape[1])
+    padded[mask] = flat
+    return padded
 
 
 class _Choice:

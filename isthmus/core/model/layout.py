@@ -82,3 +82,19 @@ class Layout:
         last = torch.tensor(lengths) - 1
         index = starts[:, None] + torch.minimum(torch.arange(max(lengths)), last[:, None])
         return Group(index.to(self.device), lengths)
+
+
+def sees(segments: Segments, stands: Tensor, images: int) -> Tensor:
+    """(tokens images) True where the image stands before the token, in the token's sample.
+
+    `stands` (images 2): the sample of each image, and how many of its tokens come before it;
+    empty, the images are none that anybody sees.
+    """
+    device = stands.device
+    if not len(stands):
+        return torch.zeros(segments.offsets[-1], images, dtype=torch.bool, device=device)
+    lengths = torch.tensor(segments.lengths, device=device)
+    samples = torch.arange(len(lengths), device=device).repeat_interleave(lengths)
+    sample, before = stands.unbind(dim=1)
+    own = samples[:, None] == sample[None]
+    return own & (segments.positions(device)[:, None] >= before[None])

@@ -15,8 +15,11 @@ from torch.utils.hooks import RemovableHandle
 
 from isthmus.core.contracts import (
     LLM,
+    VISUAL_SEEN,
+    VISUAL_STATES,
     AnyConnector,
     CausalLLM,
+    ConnectorText,
     CrossAttentionConnector,
     CrossAttentionStates,
     Encoder,
@@ -29,10 +32,8 @@ from isthmus.core.contracts import (
     Tools,
 )
 from isthmus.core.model.draw import drawn_from
+from isthmus.core.model.layout import sees
 from isthmus.errors import PartError
-
-LAYER_INPUT = "visual_states"
-"""Name of the layer input by which `CrossAttentionStates` reach a connector's own layers."""
 
 
 class VisionLanguageModel(nn.Module):
@@ -70,12 +71,11 @@ class VisionLanguageModel(nn.Module):
         blind: bool = False,
     ) -> Tools:
         """What a preparer of this model's examples works with, in data workers."""
-        reader: nn.Module | None = self.text_encoder
-        if reader is None and isinstance(self.connector, QueryConnector):
-            reader = self.connector
+        reader = self.connector if isinstance(self.connector, QueryConnector) else None
         return Tools(
             tokenizer=getattr(self.llm, "tokenizer", None),
-            text_tokenizer=getattr(reader, "tokenizer", None),
+            text_tokenizer=getattr(self.text_encoder, "tokenizer", None),
+            connector_tokenizer=reader.tokenizer if reader else None,
             template=template,
             transform=getattr(self.encoder, "transform", None),
             num_tokens=self.connector.config.num_tokens if self.connector is not None else None,
@@ -116,39 +116,60 @@ class VisionLanguageModel(nn.Module):
         """The LLM's hidden states of a pack. -> (tokens dim)"""
         if not isinstance(self.llm, CausalLLM):
             raise PartError("this objective needs a causal `llm` in the model; it has none")
-        embeds, states = self.embed(pack.ids, pack.visual, pack.images)
-        layer_inputs = None if states is None else {LAYER_INPUT: states}
+        embeds, states = self.embed(pack.ids, pack.visual, pack.images, pack.text)
+        layer_inputs: dict[str, Any] | None = None
+        if states is not None:
+            if pack.images is not None and len(pack.stands) != len(states.mask):
+                raise PartError(
+                    f"a batch with {len(states.mask)} images says {len(pack.stands)} places where "
+                    "they stand (`Pack.stands`); a connector by cross-attention needs them all"
+                )
+            seen = sees(pack.segments, pack.stands, len(states.mask))
+            layer_inputs = {VISUAL_STATES: states, VISUAL_SEEN: seen}
         hidden: Tensor = self.llm(embeds, pack.segments, layer_inputs)
         return hidden
 
     def embed(
-        self, ids: Tensor, visual: Tensor, images: Images | None
+        self,
+        ids: Tensor,
+        visual: Tensor,
+        images: Images | None,
+        text: ConnectorText | None = None,
     ) -> tuple[Tensor, CrossAttentionStates | None]:
         """What the LLM reads: (tokens dim), with the visual tokens at their places.
 
         `ids` (tokens), any value where a visual token goes; `visual` (visual tokens) their
-        places, in the images' order. States take no place and are returned beside it.
+        places, in the images' order; `text` what the connector reads beside them. States take
+        no place and are returned beside it, those of a blank picture where there is none.
         """
         if self.llm is None:
             raise PartError("the model has no `llm` that could read")
         embeds = self.llm.embed(ids.index_fill(0, visual, 0))
+        if images is None and isinstance(self.connector, CrossAttentionConnector):
+            images = self._blank(embeds.device)
         if images is None:
             nothing = self._nothing(embeds)
             return (embeds if nothing is None else embeds + nothing), None
-        seen = self.see(images)
+        seen = self.see(images, text)
         if isinstance(seen, CrossAttentionStates):
             return embeds, seen
         self._check_promise(images, seen, visual)
         return embeds.index_copy(0, visual, seen.to(embeds.dtype)), None
 
-    def see(self, images: Images) -> Tensor | CrossAttentionStates:
-        """Visual tokens of the images, end to end (tokens dim); or states to look at."""
+    def see(
+        self, images: Images, text: ConnectorText | None = None
+    ) -> Tensor | CrossAttentionStates:
+        """Visual tokens of the images, end to end (tokens dim); or states to look at. A
+        connector that reads `text` is given it."""
         if self.encoder is None or self.connector is None:
             raise PartError("a batch with images needs an `encoder` and a `connector`")
         features = self.encode(images)
         weights = next(iter(self.connector.parameters()), None)
         if weights is not None:
             features = Features(features.values.to(weights.dtype), features.grids)
+        if isinstance(self.connector, QueryConnector) and self.connector.tokenizer is not None:
+            tokens: Tensor = self.connector(features, text)
+            return tokens
         seen: Tensor | CrossAttentionStates = self.connector(features)
         return seen
 
@@ -174,9 +195,14 @@ class VisionLanguageModel(nn.Module):
         trained = torch.is_grad_enabled() and (learns(self.encoder) or learns(self.connector))
         if not trained and not _several_ranks():
             return None
-        seen = self.see(self.encoder.blank().to(embeds.device))
-        values = seen.values if isinstance(seen, CrossAttentionStates) else seen
-        return 0.0 * values.sum().to(embeds.dtype)
+        seen = self.see(self._blank(embeds.device))
+        return 0.0 * seen.sum().to(embeds.dtype) if isinstance(seen, Tensor) else None
+
+    def _blank(self, device: torch.device) -> Images:
+        """One picture with nothing in it."""
+        if self.encoder is None:
+            raise PartError("a connector by cross-attention needs an `encoder` in the model")
+        return self.encoder.blank().to(device)
 
     def _check_promise(self, images: Images, seen: Tensor, visual: Tensor) -> None:
         if self.connector is None or len(seen) == len(visual):

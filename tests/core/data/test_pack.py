@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from isthmus.core.contracts import ImageSlot, Pack, Sample, Template, Turn
 from isthmus.core.data.encode import tokenize
 from isthmus.core.data.pack import collate, count_tokens, encode_prompt, encode_sample
 from isthmus.errors import DataError, ImageError, PartError, Unsupervised
+from isthmus.testing import tiny_tokenizer
 from tests.core.data.toys import Rows, photo, sample, tools
 
 
@@ -159,3 +161,43 @@ def test_tools_are_small_to_send_and_work_after():
     again = encode_sample(sample("1", images=[photo()]), pickle.loads(sent))
     assert torch.equal(encoded.ids, again.ids)
     assert isinstance(kit.transform, Rows)
+
+
+def test_pack_says_where_every_image_stands():
+    pieces = ("a", ImageSlot(0), "b c", ImageSlot(1))
+    turns = (Turn("user", pieces), Turn("assistant", ("ok",)))
+    two = Sample("2", turns, (photo(20), photo(35)))
+    encoded = [encode_sample(one, tools()) for one in (sample("1"), two, sample("3"))]
+    pack = collate(encoded)
+    # Visual tokens begin where their image stands: 4 of the first, then those of the second.
+    first, second = encoded[1].visual[0].item(), encoded[1].visual[4].item()
+    assert pack.stands.tolist() == [[1, first], [1, second]]
+    assert collate(encoded[::2]).stands.shape == (0, 2)
+
+
+def test_image_that_takes_no_place_keeps_where_it_stands():
+    kit = replace(tools(), num_tokens=lambda grids: 0)
+    turns = (Turn("user", ("a b", ImageSlot(0))), Turn("assistant", ("ok",)))
+    encoded = encode_sample(Sample("1", turns, (photo(20),)), kit)
+    words = kit.tokenizer("USER: a b").input_ids
+    assert encoded.ids.tolist()[: len(words)] == words
+    assert (encoded.stands, encoded.visual.tolist()) == ((len(words),), [])
+
+
+def test_connector_reads_the_words_that_each_image_came_with():
+    reader = tiny_tokenizer()
+    kit = replace(tools(), connector_tokenizer=reader)
+    turns = (
+        Turn("user", (ImageSlot(1), "\nwhat is </s> this")),
+        Turn("assistant", ("ok",)),
+        Turn("user", ("and ", ImageSlot(0))),
+        Turn("assistant", ("ok",)),
+    )
+    both = Sample("1", turns, (photo(20), photo(35)))
+    first, second = encode_sample(both, kit).texts
+    assert reader.decode(first, skip_special_tokens=True).strip() == "what is </s> this"
+    assert reader.decode(second, skip_special_tokens=True).strip() == "and"
+    pack = collate([encode_sample(both, kit), encode_sample(sample("2"), kit)])
+    assert pack.text.mask.sum(dim=1).tolist() == [len(first), len(second)]
+    assert pack.text.ids[1, : len(second)].tolist() == list(second)
+    assert encode_sample(both, tools()).texts == ()

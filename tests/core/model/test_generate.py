@@ -4,11 +4,21 @@ compared in `test_llava_oracle.py` and `tests/plugins/llms`."""
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from isthmus.core.contracts import CausalLLM, Images
+from isthmus.core.contracts import (
+    VISUAL_SEEN,
+    VISUAL_STATES,
+    CausalLLM,
+    CrossAttentionConnector,
+    CrossAttentionStates,
+    Images,
+    Pack,
+    Segments,
+)
 from isthmus.core.model.build import build_model
 from isthmus.core.model.generate import Answer, Prompt, Settings, Stops, generate, stream
 from isthmus.core.model.vlm import VisionLanguageModel
@@ -192,3 +202,60 @@ def test_nothing_is_left_to_learn_from(model: VisionLanguageModel) -> None:
     for _ in stream(model, [text(3)], Settings(max_new_tokens=2), Stops()):
         assert torch.is_grad_enabled()
     assert not model.training
+
+
+class Gated(CrossAttentionConnector, name="gated"):
+    """Adds to every token the sum of the images that stand before it."""
+
+    def __init__(self, config, dim_in, dim_out):
+        super().__init__(config, dim_in, dim_out)
+        self.project = torch.nn.Linear(dim_in, dim_out)
+
+    def forward(self, features):
+        values, mask = features.padded()
+        return CrossAttentionStates(self.project(values), mask)
+
+    def attach(self, llm):
+        def look(layer, args, kwargs):
+            states, seen = kwargs.pop(VISUAL_STATES, None), kwargs.pop(VISUAL_SEEN, None)
+            if states is None:
+                return args, kwargs
+            return (args[0] + 0.3 * seen.float() @ states.values.mean(1), *args[1:]), kwargs
+
+        layers = llm.decoder_layers
+        return [layer.register_forward_pre_hook(look, with_kwargs=True) for layer in layers]
+
+
+def test_by_cross_attention_answers_are_those_of_reading_everything_again(model) -> None:
+    connector = Gated.Config().build(dim_in=24, dim_out=32)
+    whole = VisionLanguageModel(model.encoder, connector, model.llm).eval()
+    images = Images.of(tiny_pictures()[:2], model.encoder.transform)
+    single = Images.of(tiny_pictures()[2:3], model.encoder.transform)
+    prompts = [
+        Prompt(torch.arange(3, 12), NOTHING, images, stands=(2, 9)),
+        Prompt(torch.arange(5, 10), NOTHING),
+        Prompt(torch.arange(4, 16), NOTHING, single, stands=(5,)),
+    ]
+    settings = Settings(max_new_tokens=8)
+    together = generate(whole, prompts, settings, Stops())
+    for prompt, answer in zip(prompts, together, strict=True):
+        ids = prompt.ids
+        for _ in range(settings.max_new_tokens):
+            pack = Pack(
+                ids=ids,
+                targets=ids,
+                segments=Segments((len(ids),)),
+                visual=NOTHING,
+                images=prompt.images,
+                stands=torch.tensor([(0, at) for at in prompt.stands]).reshape(-1, 2),
+                samples=("1",),
+                weight=1.0,
+            )
+            with torch.no_grad():
+                best = whole.llm.head(whole.hidden(pack)[-1:]).argmax(dim=-1)
+            ids = torch.cat([ids, best])
+        assert answer.ids == tuple(ids[len(prompt.ids) :].tolist())
+    blind = generate(
+        whole, [replace(p, images=None, stands=()) for p in prompts], settings, Stops()
+    )
+    assert [a.ids == b.ids for a, b in zip(together, blind, strict=True)] == [False, True, False]

@@ -6,6 +6,7 @@ must be the same for 0, 1 and 2 images, in one batch.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -115,6 +116,9 @@ def pack(ours: VisionLanguageModel, samples: list[int]) -> Pack:
         segments=Segments(tuple(len(SAMPLES[index]) for index in samples)),
         visual=(ids == IMAGE).nonzero()[:, 0],
         images=images(ours, [p for index in samples for p in OF_SAMPLE[index]]),
+        stands=torch.tensor(
+            [(row, 0) for row, index in enumerate(samples) for _ in OF_SAMPLE[index]]
+        ),
         samples=tuple(str(index) for index in samples),
         weight=1.0,
     )
@@ -157,9 +161,7 @@ def test_images_matter_to_both(models) -> None:
     seen = pack(ours, [1])
     other = Images.of([PICTURES[3]], ours.encoder.transform)
     with torch.no_grad():
-        moved = ours.hidden(seen) - ours.hidden(
-            Pack(seen.ids, seen.targets, seen.segments, seen.visual, other, ("1",), 1.0)
-        )
+        moved = ours.hidden(seen) - ours.hidden(replace(seen, images=other))
     assert not moved[:2].any()
     assert (moved[2:].norm(dim=1) > 1e-3).all()
 

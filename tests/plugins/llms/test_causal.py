@@ -120,13 +120,16 @@ def test_layer_inputs_reach_every_decoder_layer(family: str) -> None:
 
     for layer in llm.decoder_layers:
         layer.register_forward_pre_hook(look, with_kwargs=True)
-    media = torch.ones(2)
+    media = [torch.ones(2)]
     embeds = llm.embed(ids(6))
     llm(embeds, Segments((6,)), {"media": media})
     llm.decode(embeds[None], torch.ones(1, 6, dtype=torch.bool), None, {"media": media})
     assert len(llm.decoder_layers) == 3
     assert len(seen) == 6
     assert all(each is media for each in seen)
+    # A tensor goes with the tokens: a layer finds it laid out like its hidden states.
+    llm(embeds, Segments((4, 2)), {"media": torch.arange(6)})
+    assert [each.tolist() for each in seen[6:]] == 3 * [[[0, 1, 2, 3, 4, 5]]]
 
 
 @pytest.mark.parametrize("family", ["stablelm", "bloom"])

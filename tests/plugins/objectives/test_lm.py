@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -53,7 +54,8 @@ def pack() -> Pack:
         targets[start + 2 : end - 1] = ids[start + 3 : end]
     weight = float((targets != Pack.IGNORE).sum())
     empty = torch.tensor([], dtype=torch.long)
-    return Pack(ids, targets, segments, empty, None, ("a", "b", "c"), weight)
+    nowhere = empty.reshape(0, 2)
+    return Pack(ids, targets, segments, empty, None, nowhere, ("a", "b", "c"), weight)
 
 
 def reference(model: Model, pack: Pack) -> torch.Tensor:
@@ -99,7 +101,7 @@ def test_loss_is_in_fp32_where_the_model_is_not(pack):
 def test_pack_that_supervises_nothing_has_no_weight_but_a_graph(pack):
     model = Model()
     targets = torch.full_like(pack.targets, Pack.IGNORE)
-    empty = Pack(pack.ids, targets, pack.segments, pack.visual, None, pack.samples, 0.0)
+    empty = replace(pack, targets=targets, weight=0.0)
     loss = LanguageModelling.Config().build()(model, empty)
     assert (loss.sum.item(), loss.weight) == (0.0, 0.0)
     loss.sum.backward()
