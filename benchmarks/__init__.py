@@ -1,0 +1,1 @@
+"""Side-by-side measurements. Each is run from the repository: `python -m benchmarks.packing`."""
