@@ -118,10 +118,14 @@ class Parallel:
         from accelerate import Accelerator
 
         cpu = self.device.type == "cpu"
+        folder = out / "trackers"
+        folder.mkdir(exist_ok=True)
         keeper = Accelerator(
-            cpu=cpu, mixed_precision="no", log_with=list(names), project_dir=str(out / "trackers")
+            cpu=cpu, mixed_precision="no", log_with=list(names), project_dir=str(folder)
         )
-        keeper.init_trackers(out.name, config=dict(config))
+        # W&B knows no project folder, and would write where the command was typed.
+        options = {"wandb": {"dir": str(folder)}}
+        keeper.init_trackers(out.name, config=dict(config), init_kwargs=options)
         return keeper.trackers
 
     def on_main(self, work: Callable[[], T]) -> T:
