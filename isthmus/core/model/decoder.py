@@ -137,25 +137,32 @@ class Decoder(CausalLLM, ABC):
 
     @cached_property
     def _most_tokens(self) -> int | None:
-        """How many positions the model has learnt, if it looks them up in a table."""
+        """The longest text that may be read: as many tokens as the model looks positions up for
+        in a table, or as its dynamic RoPE leaves as they are. (Beyond, how a text is turned
+        follows from what was read before it, which no sample of a pack may do.)"""
         words = self.model.get_input_embeddings()
         tables = [m for m in self.body.modules() if isinstance(m, nn.Embedding) and m is not words]
-        return getattr(self.model.config, "max_position_embeddings", None) if tables else None
+        if tables or self._rope.get("rope_type") == "dynamic":
+            return getattr(self.model.config, "max_position_embeddings", None)
+        return None
+
+    @property
+    def _rope(self) -> Mapping[str, Any]:
+        return getattr(self.model.config, "rope_parameters", None) or {}
 
     @cached_property
     def _rope_changes_at(self) -> float:
         """Tokens beyond which one text of a pack turns the positions of all (long RoPE, Phi-3:
         its factors follow from the longest)."""
-        rope = getattr(self.model.config, "rope_parameters", None) or {}
-        if rope.get("rope_type") != "longrope":
+        if self._rope.get("rope_type") != "longrope":
             return math.inf
-        return float(rope["original_max_position_embeddings"])
+        return float(self._rope["original_max_position_embeddings"])
 
     def _check_length(self, tokens: int) -> None:
         if self._most_tokens is not None and tokens > self._most_tokens:
             raise InputError(
                 f"{label(self.config)}: a text of {tokens} tokens, visual ones included, and "
-                f"{self.family} has learnt positions for {self._most_tokens}. Write `max_length: "
+                f"{self.family} has positions for {self._most_tokens}. Write `max_length: "
                 f"{self._most_tokens}` or less, or ask for a shorter answer"
             )
 

@@ -316,3 +316,13 @@ def test_one_long_text_does_not_turn_the_positions_of_the_others_in_its_pack() -
     theirs = original(llm)
     wanted = [theirs.model(input_ids=text[None]).last_hidden_state[0] for text in texts]
     assert relative(found, torch.cat(wanted)) < 1e-5
+
+
+def test_a_text_beyond_what_dynamic_rope_leaves_as_it_is_is_refused() -> None:
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
+    shape = FAMILIES["llama"] | {"rope_parameters": rope, "max_position_embeddings": 16}
+    config = Causal.Config(config={"model_type": "llama", **shape})
+    llm = drawn_from(config, "llm", 0, {"tokenizer_object": TOKENIZER}).eval()
+    assert llm(llm.embed(ids(16)), Segments((16,))).shape == (16, llm.dim)
+    with pytest.raises(InputError, match="max_length: 16"):
+        llm(llm.embed(ids(17)), Segments((17,)))
