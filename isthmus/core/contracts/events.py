@@ -34,7 +34,11 @@ class StageStarted:
 
 @dataclass(frozen=True)
 class StepEnded:
-    """One optimizer step. Rates are over all ranks; `data_wait` is its share of the time."""
+    """One optimizer step. Rates are over all ranks; `data_wait` is its share of the time.
+
+    `flops` are the operations that the model's mathematics takes for it (`core.train.flops`),
+    None where they are not known; `mfu` the share of the devices' peak that they make up.
+    """
 
     stage: str
     step: int
@@ -49,6 +53,8 @@ class StepEnded:
     seconds: float
     data_wait: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+    flops: float | None = None
+    mfu: float | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ batch is the LLM's own business; nobody above it sees padding.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -65,6 +65,13 @@ class LLM(Part, nn.Module, ABC):
     @abstractmethod
     def decoder_layers(self) -> nn.ModuleList:
         """The decoder's blocks, for inserted layers, checkpointing, compiling and sharding."""
+
+    def attention_layers(self) -> Sequence[tuple[int, int | None]]:
+        """Of each decoder layer: how wide all heads are together, and how many tokens back it
+        sees, itself included (None: all of them). FLOPs are counted from it. Override it where
+        heads are not as wide together as the model, or where a layer looks back less far.
+        """
+        return [(self.dim, None)] * len(self.decoder_layers)
 
 
 class CausalLLM(LLM, ABC):

@@ -66,6 +66,15 @@ class Decoder(CausalLLM, ABC):
                 return module
         raise PartError(f"{label(self.config)}: {self.family} does not say where its layers are")
 
+    def attention_layers(self) -> list[tuple[int, int | None]]:
+        shape = self.model.config
+        heads = shape.num_attention_heads
+        width = heads * (getattr(shape, "head_dim", None) or shape.hidden_size // heads)
+        count = shape.num_hidden_layers
+        kinds = getattr(shape, "layer_types", None) or ["sliding_attention"] * count
+        window = getattr(shape, "sliding_window", None)
+        return [(width, window if kind == "sliding_attention" else None) for kind in kinds]
+
     def embed(self, ids: Tensor) -> Tensor:
         embedded: Tensor = self.model.get_input_embeddings()(ids)
         return embedded

@@ -28,6 +28,7 @@ METRICS, CURVES, SKIPPED = "metrics.jsonl", "curves.png", "skipped.jsonl"
 def step_metrics(event: StepEnded) -> dict[str, float]:
     """The numbers of a step, as files and trackers name them."""
     seconds = max(event.seconds, 1e-9)
+    work = {"flops": event.flops, "mfu": event.mfu}
     return {
         "loss": event.loss,
         "lr": event.lr,
@@ -38,6 +39,7 @@ def step_metrics(event: StepEnded) -> dict[str, float]:
         "images": event.images,
         "seconds": event.seconds,
         "supervised": event.supervised,
+        **{name: value for name, value in work.items() if value is not None},
         **event.metrics,
     }
 

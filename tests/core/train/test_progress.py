@@ -59,6 +59,15 @@ def test_one_json_line_a_step_with_rates(tmp_path: Path):
     assert second == {"stage": "align", "step": 1, "val_loss": 3.5, "grounding": 0.1}
 
 
+def test_work_of_a_step_is_written_where_it_is_known(tmp_path: Path):
+    listener = MetricsFile(tmp_path, {})
+    listener.step_ended(step(1, flops=5e12))
+    listener.step_ended(step(2, flops=5e12, mfu=0.25))
+    first, second = lines(tmp_path)
+    assert (first["flops"], first.get("mfu")) == (5e12, None)
+    assert (second["flops"], second["mfu"]) == (5e12, 0.25)
+
+
 def test_resumed_run_forgets_what_came_after_its_checkpoint(tmp_path: Path):
     listener = MetricsFile(tmp_path, {})
     for number in (1, 2, 3):

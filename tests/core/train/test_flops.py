@@ -1,0 +1,219 @@
+"""The FLOP model beside torch's counter of what a step really executes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from isthmus.core.config import load
+from isthmus.core.contracts import Images, Pack, Segments
+from isthmus.core.model.build import build_model
+from isthmus.core.model.config import ModelConfig
+from isthmus.core.model.vlm import VisionLanguageModel
+from isthmus.core.train.flops import FlopModel
+from isthmus.core.train.peaks import peak_of
+from isthmus.core.train.tuning import apply_tuners
+from isthmus.plugins.objectives.lm import LanguageModelling
+from isthmus.plugins.tuners.full import Full
+from isthmus.plugins.tuners.lora import Lora
+from isthmus.testing import tiny_pictures, tiny_tokenizer
+
+CLIP = {
+    "hidden_size": 24,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "image_size": 32,
+    "patch_size": 8,
+}
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 12,  # heads together are wider than the model
+}
+GPT2 = {
+    "model_type": "gpt2",
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "resid_pdrop": 0.0,
+    "embd_pdrop": 0.0,
+    "attn_pdrop": 0.0,
+}
+VIT = {
+    "type": "timm",
+    "model": "vit_tiny_patch16_224",
+    "weights": None,
+    "image_size": 32,
+    "options": {"depth": 2, "embed_dim": 24, "num_heads": 2, "patch_size": 8},
+    "layer": -1,
+}
+CONVNET = {
+    "type": "timm",
+    "model": "resnet18",
+    "weights": None,
+    "image_size": 32,
+    "layer": 3,
+}
+LENGTHS = (61, 37, 23)
+"""So different that attention computes each by itself, with nothing repeated."""
+
+
+def model(llm: dict[str, Any], encoder: dict[str, Any]) -> VisionLanguageModel:
+    values = {"encoder": encoder, "connector": "mlp", "llm": {"type": "causal", "config": llm}}
+    return build_model(load(ModelConfig, values), tokenizer=tiny_tokenizer())
+
+
+def batch(made: VisionLanguageModel, pictures: int = 2) -> Pack:
+    """Three samples, two of which have a picture, and 20 supervised tokens."""
+    tokens = sum(LENGTHS)
+    images = Images.of(tiny_pictures()[:pictures], made.encoder.transform) if pictures else None
+    grids = images.grids if images else ()
+    places = sum(made.connector.config.num_tokens(each) for each in grids)
+    targets = torch.full((tokens,), Pack.IGNORE)
+    targets[50:60] = targets[110:120] = 7
+    return Pack(
+        ids=torch.arange(tokens) % 200 + 5,
+        targets=targets,
+        segments=Segments(LENGTHS),
+        visual=torch.arange(places),
+        images=images,
+        stands=torch.tensor([(0, 0)] * pictures).reshape(-1, 2),
+        samples=("a", "b", "c"),
+        weight=20.0,
+    )
+
+
+def executed(made: VisionLanguageModel, pack: Pack) -> int:
+    """What torch counts, with attention written out: a fused kernel's backward pass computes
+    its scores once more, which is no part of the model."""
+    made.train()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        LanguageModelling.Config().build()(made, pack).sum.backward()
+    return counter.get_total_flops()
+
+
+STAGES = {
+    "connector": {"connector": Full.Config()},
+    "connector and llm": {"connector": Full.Config(), "llm": Full.Config()},
+    "lora": {"llm": Lora.Config(r=4)},
+    "lora and connector": {"llm": Lora.Config(r=4), "connector": Full.Config()},
+    "everything": {"encoder": Full.Config(), "connector": Full.Config(), "llm": Full.Config()},
+    "encoder": {"encoder": Full.Config()},
+}
+
+
+@pytest.mark.parametrize("trained", STAGES.values(), ids=STAGES)
+@pytest.mark.parametrize(
+    ("llm", "encoder"),
+    [
+        (LLAMA, {"type": "clip", "config": CLIP}),
+        (GPT2, VIT),
+    ],
+    ids=["clip and llama", "timm and gpt2"],
+)
+def test_model_flops_are_what_the_counter_sees(
+    llm: dict[str, Any], encoder: dict[str, Any], trained: dict[str, Any]
+):
+    made = model(llm, encoder)
+    apply_tuners(made.parts(), trained)
+    flops = FlopModel.of(made, bf16=False)
+    pack = batch(made)
+    assert flops.step([pack], causal=False) == pytest.approx(executed(made, pack), rel=0.01)
+
+
+def test_convolutional_encoder_is_counted_by_its_own_positions():
+    made = model(LLAMA, CONVNET)
+    apply_tuners(made.parts(), STAGES["connector"])
+    pack = batch(made)
+    counted = FlopModel.of(made, bf16=False).step([pack], causal=False)
+    assert counted == pytest.approx(executed(made, pack), rel=0.01)
+
+
+def test_step_without_pictures_counts_no_encoder():
+    """The blank picture that such a step sends through is executed, but is no work."""
+    made = model(LLAMA, {"type": "clip", "config": CLIP})
+    apply_tuners(made.parts(), {"llm": Full.Config()})
+    pack = batch(made, pictures=0)
+    counted = FlopModel.of(made, bf16=False).step([pack], causal=False)
+    assert counted == pytest.approx(executed(made, pack), rel=0.01)
+
+
+def test_stage_1_by_hand():
+    """Four operations for each weight of the frozen LLM and token, two for the encoder's, half
+    a square of attention."""
+    made = model(LLAMA | {"head_dim": 8}, {"type": "clip", "config": CLIP})
+    apply_tuners(made.parts(), STAGES["connector"])
+    layer = 32 * 32 * 2 + 32 * 16 * 2 + 3 * 32 * 64
+    tokens = 4 * 3 * layer * sum(LENGTHS)
+    squares = sum(length**2 for length in LENGTHS)
+    attention = 3 * (3 * 4 * 32 * squares / 2)
+    head = 4 * 32 * made.llm.model.lm_head.out_features * 20
+    # The first of the connector's two matrices has an input without gradient.
+    connector = (4 * 24 * 32 + 6 * 32 * 32) * 32
+    # Two of three layers; 17 rows a picture, of which the class token is not embedded.
+    patches = 2 * 3 * 8 * 8 * 24 * 16
+    block = 2 * (4 * 24 * 24 + 2 * 24 * 48) * 17 + 4 * 24 * 17**2
+    encoder = 2 * (patches + 2 * block)
+    flops = FlopModel.of(made, bf16=False)
+    assert flops.step([batch(made)]) == pytest.approx(
+        tokens + attention + head + connector + encoder
+    )
+
+
+def test_layer_that_looks_back_a_window_counts_the_pairs_inside_it():
+    mistral = LLAMA | {"model_type": "mistral", "head_dim": 8, "sliding_window": 10}
+    narrow = FlopModel.of(model(mistral, {"type": "clip", "config": CLIP}), bf16=False)
+    wide = FlopModel.of(
+        model(mistral | {"sliding_window": None}, {"type": "clip", "config": CLIP}), bf16=False
+    )
+    made = model(mistral, {"type": "clip", "config": CLIP})
+    pack = batch(made, pictures=0)
+    spared = sum(length**2 / 2 - (10 * length - 50) for length in LENGTHS)
+    factor = 3 * 3 * 4 * 32  # layers, forward and backward, two products, width
+    assert wide.step([pack]) - narrow.step([pack]) == pytest.approx(factor * spared)
+
+
+def test_counting_leaves_no_trace():
+    made = model(LLAMA, {"type": "clip", "config": CLIP})
+    apply_tuners(made.parts(), STAGES["connector and llm"])
+    made.train()
+    before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
+    modes = [module.training for module in made.modules()]
+    FlopModel.of(made, bf16=False)
+    assert [module.training for module in made.modules()] == modes
+    assert all(torch.equal(before[name], tensor) for name, tensor in made.state_dict().items())
+    assert all(parameter.grad is None for parameter in made.parameters())
+    assert not any(module._forward_hooks for module in made.modules())
+
+
+def test_experts_that_a_token_does_not_meet_give_no_figure():
+    made = model(LLAMA, {"type": "clip", "config": CLIP})
+    made.llm.model.model.layers[0].mlp.experts = nn.Parameter(torch.zeros(4, 8, 8))
+    assert FlopModel.of(made, bf16=False) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "teraflops"),
+    [
+        ("NVIDIA A100-SXM4-40GB", 312),
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA H200", 989),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA L4", 121),
+        ("NVIDIA A10G", None),
+        ("Tesla T4", None),
+    ],
+)
+def test_peak_is_found_by_name_or_absent(name: str, teraflops: float | None):
+    assert peak_of(name) == (teraflops and teraflops * 1e12)
