@@ -112,8 +112,14 @@ class _Writing:
             self.parts[name] = replace(entry, file=file)
             configs[name] = dump_part(config)
             if isinstance(part, LLM):
-                part.tokenizer.save_pretrained(self.folder / TOKENIZER)
+                self.tokenizer(part.tokenizer)
         self.text(MODEL, to_yaml(configs))
+
+    def tokenizer(self, tokenizer: Any) -> None:
+        # How it was loaded is noted in it too, and would tell a resumed run from a whole one.
+        for key in ("is_local", "local_files_only"):
+            tokenizer.init_kwargs.pop(key, None)
+        tokenizer.save_pretrained(self.folder / TOKENIZER)
 
     def weights(self, name: str, tensors: Tensors | None) -> str | None:
         """Nothing, and no file, when there are no tensors (the identity connector)."""
