@@ -33,7 +33,6 @@ def train(
     from isthmus.core.config import PluginEvents, load
     from isthmus.core.contracts import EventList
     from isthmus.core.train.config import RunConfig
-    from isthmus.core.train.opening import check_stages
     from isthmus.core.train.run import run
 
     screen = console()
@@ -41,7 +40,6 @@ def train(
     display = Bar(screen) if screen.is_terminal else Lines(screen)
     try:
         settings = load(RunConfig, config, overrides or [])
-        check_stages(settings, str(config))
         if out:
             settings = settings.model_copy(update={"out": out})
         parts = ", ".join(f"{n} {c.pretrained or c.owner.name}" for n, c in settings.model.parts())

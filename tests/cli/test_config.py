@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,65 @@ def test_every_name_that_stands_for_nothing_is_told_at_its_place(file: Path) -> 
     ]
 
 
+TINY = "hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2"
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (
+            "llm: {type: causal, config: {model_type: llama, hidden_siz: 16, num_layer: 2}}",
+            [
+                "model.llm.config.hidden_siz: LlamaConfig has no key 'hidden_siz'. "
+                "Did you mean 'hidden_size'?",
+                "model.llm.config.num_layer: LlamaConfig has no key 'num_layer'. Did you ",
+            ],
+        ),
+        (
+            "llm: {type: causal, config: {model_type: lama}}",
+            ["model.llm.config.model_type: 'lama' is no causal family of transformers; "],
+        ),
+        (
+            "llm: {type: causal, config: {hidden_size: 16}}",
+            ["model.llm.config.model_type: None is no causal family of transformers; write one, "],
+        ),
+        (
+            "llm: {type: causal, config: {model_type: llama, hidden_size: wide}}",
+            ["model.llm.config: Validation error for field 'hidden_size': TypeError: "],
+        ),
+        (
+            "llm: {type: causal}",
+            ["model.llm: give either `model`, a hub id or folder, or `config`"],
+        ),
+        (
+            f"encoder: {{type: siglip, config: {{{TINY}, patchsize: 4}}}}",
+            ["model.encoder.config.patchsize: SiglipVisionConfig has no key 'patchsize'. Did you "],
+        ),
+        (
+            "encoder: {type: timm, model: resnet11t}",
+            ["model.encoder.model: timm has no model 'resnet11t'. Did you mean 'resnet"],
+        ),
+    ],
+)
+def test_what_a_part_cannot_be_built_from_is_named_before_it_is_built(
+    file: Path, part: str, said: list[str]
+) -> None:
+    kind = part.partition(":")[0]
+    file.write_text(re.sub(rf"{kind}: .*", lambda _: part, RUN))
+    result = run("check", file)
+    assert result.exit_code == 2
+    shown = [line.partition(": ")[2] for line in result.stderr.splitlines()[1:]]
+    assert len(shown) == len(said)
+    assert all(line.startswith(wanted) for line, wanted in zip(shown, said, strict=True)), shown
+
+
+def test_good_inline_config_is_checked_without_building_it(file: Path) -> None:
+    shape = f"{{model_type: llama, {TINY}, intermediate_size: 24}}"
+    settings = ("model.llm.model=null", f"model.llm.config={shape}")
+    result = run("check", file, *(word for each in settings for word in ("--set", each)))
+    assert result.exit_code == 0, result.stderr
+
+
 def test_overrides_are_checked_too(file: Path) -> None:
     good = run("check", file, "--set", "model.connector.type=linear", "--set", "seed=3")
     assert good.exit_code == 0
@@ -109,7 +169,22 @@ def test_data_that_is_not_there_yet_is_listed_and_is_no_problem(file: Path) -> N
 def test_stage_without_the_template_it_needs_is_told_so_as_train_does(file: Path) -> None:
     result = run("check", file, "--set", "template=null")
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"error: {file}: 1 problem\n  stages[0].template: ")
+    assert result.stderr.startswith(f"error: {file}: 1 problem\n  line 8: stages[0].template: ")
+
+
+def test_sections_whose_fields_do_not_go_together_hide_nothing(file: Path) -> None:
+    file.write_text(
+        RUN.replace("template: vicuna_v1\n", "")
+        .replace("{samples: 256}", "{micro_samples: 4}")
+        .replace("epochs: 1", "epochs: 1\n    steps: 3\n    reset: [lm]")
+    )
+    shown = run("check", file).stderr.splitlines()[1:]
+    assert [line.split(": ")[:2] for line in shown] == [
+        ["  line 7", "stages[0].template"],
+        ["  line 7", "stages[0]"],
+        ["  line 10", "stages[0].batch"],
+        ["  line 13", "stages[0].reset[0]"],
+    ]
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from isthmus.core.config.reader import Place, Reader
+from isthmus.core.config.reader import Reader
+from isthmus.core.contracts import Place
 from isthmus.errors import ConfigError, Problem
 
 MAX_BYTES = 1_000_000

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic_core import PydanticCustomError
 
-from isthmus.core.config.reader import Place
-from isthmus.core.contracts import Config, PartConfig
+from isthmus.core.contracts import Config, PartConfig, Place
 from isthmus.errors import PartError
 from isthmus.registry import get_registry
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,8 +13,8 @@ from isthmus.core.config.document import Document, read, secrets
 from isthmus.core.config.fields import at, options_at, resolve
 from isthmus.core.config.messages import Wrong, explain, mistaken
 from isthmus.core.config.overrides import override
-from isthmus.core.config.reader import Place, dotted
-from isthmus.core.contracts import Config, Part, PartConfig, runtime_arguments
+from isthmus.core.config.reader import dotted
+from isthmus.core.contracts import Config, Part, PartConfig, Place, runtime_arguments
 from isthmus.errors import ConfigError, PartError, Problem, did_you_mean
 from isthmus.registry import get_registry
 
@@ -75,12 +75,40 @@ def typed(cls: type[C], document: Document) -> C:
     context = {"resolve": resolve, "folder": document.folder or Path()}
     config, wrongs = _validate(cls, document.values, context)
     says = {wrong.place: wrong.message() for wrong in wrongs}
+    misspelt = any(wrong.unknown for wrong in wrongs)
+    for place, why in _flaws(config):
+        # What holds a wrong setting may be wrong only because of that; what is missing may be
+        # there under a wrong name.
+        holds = any(wrong.place[: len(place)] == place for wrong in wrongs)
+        if not holds and not (misspelt and at(document.values, place) is None):
+            says.setdefault(place, why)
     for place in secrets(document.values):
         says[place] = f"a secret does not belong in a YAML; name the variable: `{place[-1]}_env`"
     if config is not None and not says:
         return config
     problems = [Problem(dotted(place), why, document.line(place)) for place, why in says.items()]
     raise ConfigError(sorted(problems, key=lambda problem: problem.line or 0), document.source)
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError for what `check` of the configuration, or of one inside it, objects to:
+    of one that was made in Python, since loading YAML asks them too."""
+    problems = [Problem(dotted(place), why) for place, why in _flaws(config)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _flaws(setting: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    inside: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(setting, Config):
+        yield from (((*place, *inner), why) for inner, why in setting.check())
+        inside = setting
+    elif isinstance(setting, Mapping):
+        inside = setting.items()
+    elif isinstance(setting, list | tuple):
+        inside = enumerate(setting)
+    for key, inner in inside:
+        yield from _flaws(inner, (*place, key))
 
 
 def _validate(

@@ -10,8 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from isthmus.core.config.fields import at, configs_at, options_at
-from isthmus.core.config.reader import Place
-from isthmus.core.contracts import Config, PartConfig
+from isthmus.core.contracts import Config, PartConfig, Place
 from isthmus.errors import did_you_mean
 
 NEEDS = {
@@ -51,7 +50,8 @@ BOUNDS = {
 class Wrong:
     """What is wrong at one place. The alternatives of a union add up in `needs`.
 
-    `stand_in` is a value that would probably do, with which to look for other problems.
+    `unknown` says that no field has this name; `stand_in` is a value that would probably do,
+    with which to look for other problems.
     """
 
     place: Place
@@ -60,6 +60,7 @@ class Wrong:
     needs: list[str] = field(default_factory=list)
     hint: str = ""
     about_part: bool = False
+    unknown: bool = False
     stand_in: Any = None
 
     def message(self) -> str:
@@ -82,11 +83,6 @@ def explain(error: ValidationError, cls: type[Config], values: Mapping[str, Any]
             continue  # some of its items are wrong, and pydantic counts only the others
         if kind in ("part_unknown", "part_untyped") and isinstance(here, Mapping):
             place = (*place, "type")
-        for inner, why in getattr(context.get("error"), "by_place", {}).items():
-            here = (*place, *inner)
-            found.setdefault(here, Wrong(here, at(values, here))).says.append(why)
-        if hasattr(context.get("error"), "by_place"):
-            continue
         wrong = found.setdefault(place, Wrong(place, raw["input"]))
         wrong.about_part |= kind.startswith("part_")
         need = _need(kind, context)
@@ -95,6 +91,7 @@ def explain(error: ValidationError, cls: type[Config], values: Mapping[str, Any]
             wrong.hint = _near(wrong.found, context.get("expected", ""))
             wrong.stand_in = _stand_in(kind, context)
         elif kind == "extra_forbidden":
+            wrong.unknown = True
             wrong.says.append(_unknown(cls, values, place))
         elif kind == "missing":
             wrong.says.append(_missing(cls, values, place))

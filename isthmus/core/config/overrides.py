@@ -15,8 +15,8 @@ from typing import Any
 
 from isthmus.core.config.document import Document
 from isthmus.core.config.fields import at, configs_at, kind_at
-from isthmus.core.config.reader import Place, Reader, dotted
-from isthmus.core.contracts import Config
+from isthmus.core.config.reader import Reader, dotted
+from isthmus.core.contracts import Config, Place
 from isthmus.errors import ConfigError, Problem
 
 

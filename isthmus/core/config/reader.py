@@ -12,13 +12,11 @@ from typing import Any
 
 import yaml
 
+from isthmus.core.contracts import Place
 from isthmus.errors import Problem
 
 MAX_DEPTH = 50
 MAX_VALUES = 100_000
-
-Place = tuple[str | int, ...]
-"""Keys and list positions that lead to a value."""
 
 _NUMBER = r"[-+]?(0|[1-9][0-9]{0,30})"
 _EXPONENT = r"[eE][-+]?[0-9]{1,4}"

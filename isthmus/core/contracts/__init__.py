@@ -40,6 +40,7 @@ from isthmus.core.contracts.part import (
     DataPath,
     Part,
     PartConfig,
+    Place,
     dump_part,
     runtime_arguments,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "PartConfig",
     "PartRow",
     "Picture",
+    "Place",
     "Preparer",
     "QueryConnector",
     "Role",

@@ -14,7 +14,7 @@ which `core.config` fills from the registry, so contracts know no registry.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -28,8 +28,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
+from isthmus.errors import PartError
+
 Resolve = Callable[[str, str], "type[PartConfig]"]
 """(kind, name) -> the Config class of that part; raises PartError."""
+
+Place = tuple[str | int, ...]
+"""Keys and list positions that lead to a setting."""
 
 
 def _from_folder(value: Any, info: ValidationInfo) -> Any:
@@ -56,6 +61,15 @@ class Config(BaseModel):
         protected_namespaces=(),
     )
 
+    def check(self) -> Iterator[tuple[Place, str]]:
+        """What is wrong although every field is right by itself: the place, from here, and why.
+
+        Asked when YAML is loaded, by `build`, and before a run begins; so that all of it can be
+        said at once, it is no validator of pydantic's, which would hide what is around it. It may
+        import what a part is made with, but builds no weights and reaches no network.
+        """
+        return iter(())
+
 
 class PartConfig(Config):
     """Base of the `Config` nested in a part; `owner` is the class that it builds."""
@@ -75,7 +89,13 @@ class PartConfig(Config):
         return None if owner is None or owner.name else owner.kind or None
 
     def build(self, **runtime: Any) -> Any:
-        """The part itself. Sizes, tokenizer and device are arguments here, never fields."""
+        """The part itself. Sizes, tokenizer and device are arguments here, never fields.
+
+        Raises PartError for what `check` objects to.
+        """
+        for place, why in self.check():
+            where = ": ".join((f"{self.owner.kind} {self.owner.name}", *map(str, place)))
+            raise PartError(f"{where}: {why}")
         build: Any = self.owner
         return build(self, **runtime)
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydantic import model_validator
-
-from isthmus.core.contracts import LLM, AnyConnector, Config, Encoder, PartConfig, TextEncoder
+from isthmus.core.contracts import (
+    LLM,
+    AnyConnector,
+    Config,
+    Encoder,
+    PartConfig,
+    Place,
+    TextEncoder,
+)
 
 
 class ModelConfig(Config):
@@ -21,11 +27,9 @@ class ModelConfig(Config):
     text_encoder: TextEncoder.Config | None = None
     """A text tower, for contrastive models."""
 
-    @model_validator(mode="after")
-    def _needs_its_ends(self) -> ModelConfig:
+    def check(self) -> Iterator[tuple[Place, str]]:
         if self.connector and not (self.encoder and self.llm):
-            raise ValueError("a connector joins an encoder to an llm; give both")
-        return self
+            yield (), "a connector joins an encoder to an llm; give both"
 
     def parts(self) -> Iterator[tuple[str, PartConfig]]:
         """(name, config) of every part that is there, in the order data flows."""

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import model_validator
 
-from isthmus.core.contracts import PartConfig
+from isthmus.core.contracts import PartConfig, Place
 from isthmus.core.model.draw import Init, draw_scaled
 from isthmus.errors import InputError, PartError, did_you_mean
 
@@ -45,13 +44,16 @@ class TransformersConfig(PartConfig):
     """How weights from scratch are drawn: `scaled` at 1/sqrt(width), `stock` as transformers
     does (0.02 nearly everywhere, too little for small models)."""
 
-    @model_validator(mode="after")
-    def _one_origin(self) -> TransformersConfig:
+    def check(self) -> Iterator[tuple[Place, str]]:
         if (self.model is None) == (self.config is None):
-            raise ValueError(
-                "give either `model`, a hub id or folder, or `config`, to build from scratch"
-            )
-        return self
+            yield (), "give either `model`, a hub id or folder, or `config`, to build from scratch"
+        elif self.config is not None:
+            yield from ((("config", *place), why) for place, why in self.check_shape(self.config))
+
+    def check_shape(self, shape: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+        """What is wrong with an inline `config`, as far as can be told without building it: the
+        place in it, and why."""
+        raise NotImplementedError
 
     @property
     def pretrained(self) -> str | None:
@@ -126,19 +128,27 @@ def load_published(part: PartConfig, model_class: Any, name: str, **kwargs: Any)
 
 def scratch_config(part: PartConfig, config_class: Any, values: Mapping[str, Any]) -> Any:
     """transformers' configuration object of an inline config; unknown keys are refused."""
+    for _, why in wrong_shape(config_class, values):
+        raise PartError(f"{label(part)}: config: {why}")
+    return config_class(**values)
+
+
+def wrong_shape(config_class: Any, values: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+    """What keeps `values` from being transformers' configuration of this class, key by key."""
     from huggingface_hub.errors import StrictDataclassError
 
     known = _keys(config_class)
-    for key in values:
-        if key not in known and key not in _reads(config_class):
-            raise PartError(
-                f"{label(part)}: config: {config_class.__name__} has no key {key!r}."
-                f"{did_you_mean(key, known)} Known: {', '.join(sorted(known - VOLATILE))}"
-            )
+    unknown = [key for key in values if key not in known and key not in _reads(config_class)]
+    for key in unknown:
+        near = did_you_mean(key, known)
+        listed = ", ".join(sorted(known - VOLATILE))
+        yield (key,), f"{config_class.__name__} has no key {key!r}.{near} Known: {listed}"
+    if unknown:
+        return
     try:
-        return config_class(**values)
+        config_class(**values)
     except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
-        raise PartError(f"{label(part)}: config: {error}") from error
+        yield (), " ".join(str(error).split())
 
 
 def build_scratch(part: TransformersConfig, model_class: Any, config: Any, **kwargs: Any) -> Any:

@@ -8,12 +8,13 @@ or counts them, and what is left is a whole, shorter model (`blueprint` writes i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 from einops import rearrange
 from torch import Tensor, nn
 
-from isthmus.core.contracts import Encoder, Features, Grid, Images
+from isthmus.core.contracts import Encoder, Features, Grid, Images, Place
 from isthmus.core.model.pretrained import (
     TransformersConfig,
     build_scratch,
@@ -23,6 +24,7 @@ from isthmus.core.model.pretrained import (
     published_config,
     scratch_config,
     written_out,
+    wrong_shape,
 )
 from isthmus.core.model.transform import Fit, FitTransform, normalise
 from isthmus.errors import PartError
@@ -60,6 +62,11 @@ class VisionTower(Encoder, ABC):
         """Mean of a pixel in 0-1, red, green, blue; absent, as the model was trained."""
         std: Channels | None = None
         """Standard deviation of a pixel in 0-1; absent, as the model was trained."""
+
+        def check_shape(self, shape: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+            tower: type[VisionTower] = self.owner  # type: ignore[assignment]
+            _, config_class = tower.classes()
+            yield from wrong_shape(config_class, shape)
 
     config: Config
 

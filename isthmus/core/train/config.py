@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from isthmus.core.contracts import Config, Objective, Source, Template, Tuner
+from isthmus.core.config import validate_part
+from isthmus.core.contracts import Config, Objective, PartConfig, Place, Source, Template, Tuner
 from isthmus.core.model.config import ModelConfig
 from isthmus.errors import did_you_mean
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+
+DEFAULT_OBJECTIVE = "lm"
 
 
 class OptimizerConfig(Config):
@@ -54,11 +58,9 @@ class BatchConfig(Config):
     micro_tokens: PositiveInt | None = None
     """Tokens in one forward pass at most."""
 
-    @model_validator(mode="after")
-    def _one_size(self) -> BatchConfig:
+    def check(self) -> Iterator[tuple[Place, str]]:
         if (self.samples is None) == (self.tokens is None):
-            raise ValueError("give either `samples` or `tokens`, the size of one step")
-        return self
+            yield (), "give either `samples` or `tokens`, the size of one step"
 
 
 class ValidationConfig(Config):
@@ -110,11 +112,9 @@ class StageConfig(Config):
     max_skipped: Fraction = 0.01
     """Share of the samples whose skipping ends the run all the same."""
 
-    @model_validator(mode="after")
-    def _one_length(self) -> StageConfig:
+    def check(self) -> Iterator[tuple[Place, str]]:
         if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give either `epochs` or `steps`")
-        return self
+            yield (), "give either `epochs` or `steps`"
 
 
 class RunConfig(Config):
@@ -143,31 +143,53 @@ class RunConfig(Config):
     keep: PositiveInt = 2
     """Checkpoints kept of a stage under way; the last of every stage stays."""
 
-    @model_validator(mode="after")
-    def _names(self) -> RunConfig:
-        known = [name for name, _ in self.model.parts()]
-        wrong: dict[tuple[str | int, ...], str] = {}
-        seen: set[str] = set()
+    def check(self) -> Iterator[tuple[Place, str]]:
+        parts = [name for name, _ in self.model.parts()]
+        before: set[str] = set()
         for index, stage in enumerate(self.stages):
-            if stage.name in seen:
+            if stage.name in before:
                 why = f"an earlier stage is called {stage.name!r}; names tell stages apart"
-                wrong["stages", index, "name"] = why
-            seen.add(stage.name)
-            places: dict[tuple[str | int, str | int], str] = {("train", n): n for n in stage.train}
-            places |= {("reset", place): name for place, name in enumerate(stage.reset)}
-            for place, name in places.items():
-                if name not in known:
-                    near = did_you_mean(name, known)
-                    why = f"no part has this name. Parts: {', '.join(known)}.{near}"
-                    wrong["stages", index, *place] = why
-        if wrong:
-            raise Misnamed(wrong)
-        return self
+                yield ("stages", index, "name"), why
+            before.add(stage.name)
+            for place, why in (*_misnamed(stage, parts), *_lacking(stage, self.template, parts)):
+                yield ("stages", index, *place), why
 
 
-class Misnamed(ValueError):
-    """Names in stages that stand for no part, or for two stages; says what is wrong by place."""
+def objective_of(stage: StageConfig) -> PartConfig:
+    """What the stage learns, said or not."""
+    return stage.objective or validate_part("objective", {"type": DEFAULT_OBJECTIVE})
 
-    def __init__(self, by_place: dict[tuple[str | int, ...], str]) -> None:
-        self.by_place = by_place
-        super().__init__("; ".join(by_place.values()))
+
+def _misnamed(stage: StageConfig, parts: list[str]) -> Iterator[tuple[Place, str]]:
+    places: dict[Place, str] = {("train", name): name for name in stage.train}
+    places |= {("reset", place): name for place, name in enumerate(stage.reset)}
+    for place, name in places.items():
+        if name not in parts:
+            near = did_you_mean(name, parts)
+            yield place, f"no part has this name. Parts: {', '.join(parts)}.{near}"
+
+
+def _lacking(
+    stage: StageConfig, template: Template.Config | None, parts: list[str]
+) -> Iterator[tuple[Place, str]]:
+    """What the stage's objective needs and does not get."""
+    objective: type[Objective] = objective_of(stage).owner  # type: ignore[assignment]
+    for name in sorted(objective.needs - set(parts)):
+        yield (
+            ("objective",),
+            f"{objective.name!r} needs the part {name!r}, which the model does not have; "
+            f"write `model.{name}`, or take another objective",
+        )
+    if "llm" in objective.needs and not (stage.template or template):
+        yield (
+            ("template",),
+            "conversations must be written out for the llm; write `template: vicuna_v1`, or "
+            "another one that `isthmus plugins` lists",
+        )
+    batch = stage.batch
+    if not objective.accumulates and (batch.micro_samples or batch.micro_tokens):
+        yield (
+            ("batch",),
+            f"{objective.name!r} compares all samples of a step with each other and cannot "
+            "accumulate; leave out `micro_samples` and `micro_tokens`",
+        )

@@ -6,15 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from isthmus.core.config import validate_part
-from isthmus.core.contracts import Objective, PartConfig, Source, Template
+from isthmus.core.config import check
+from isthmus.core.contracts import Objective, Source, Template
 from isthmus.core.data.mixture import Mixture
-from isthmus.core.train.config import RunConfig, StageConfig
+from isthmus.core.train.config import RunConfig, StageConfig, objective_of
 from isthmus.core.train.progress import check_trackers
 from isthmus.core.train.seeds import derive, seed_draws
-from isthmus.errors import ConfigError, DataError, Problem
-
-DEFAULT_OBJECTIVE = "lm"
+from isthmus.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -32,19 +30,8 @@ class OpenStage:
 def open_stages(settings: RunConfig) -> list[OpenStage]:
     """Build what stages are made of. Raises InputError for what is missing or cannot be."""
     check_trackers(settings.trackers)
-    check_stages(settings)
+    check(settings)
     return [_open(settings, index, stage) for index, stage in enumerate(settings.stages)]
-
-
-def check_stages(settings: RunConfig, source: str = "") -> None:
-    """Raise ConfigError, in the name of `source`, for stages that lack what they need."""
-    problems = [
-        problem
-        for index, stage in enumerate(settings.stages)
-        for problem in _problems(settings, index, stage)
-    ]
-    if problems:
-        raise ConfigError(problems, source)
 
 
 def texts(stages: Sequence[OpenStage]) -> Iterator[str]:
@@ -73,7 +60,7 @@ def _open(settings: RunConfig, index: int, stage: StageConfig) -> OpenStage:
     return OpenStage(
         index=index,
         config=stage,
-        objective=_objective(stage).build(),
+        objective=objective_of(stage).build(),
         template=template.build() if template else None,
         mixture=Mixture(_sources(stage.data, f"stages[{index}].data")),
         held_out=_sources(held_out, f"stages[{index}].validation.data"),
@@ -91,32 +78,3 @@ def _sources(configs: Iterable[Source.Config], where: str) -> tuple[Source, ...]
             raise DataError(f"{where}[{number}]: {error}") from error
         sources.append(source)
     return tuple(sources)
-
-
-def _objective(stage: StageConfig) -> PartConfig:
-    return stage.objective or validate_part("objective", {"type": DEFAULT_OBJECTIVE})
-
-
-def _problems(settings: RunConfig, index: int, stage: StageConfig) -> Iterator[Problem]:
-    where = f"stages[{index}]"
-    objective: type[Objective] = _objective(stage).owner  # type: ignore[assignment]
-    there = {name for name, _ in settings.model.parts()}
-    for name in sorted(objective.needs - there):
-        yield Problem(
-            f"{where}.objective",
-            f"{objective.name!r} needs the part {name!r}, which the model does not have; "
-            f"write `model.{name}`, or take another objective",
-        )
-    if "llm" in objective.needs and not (stage.template or settings.template):
-        yield Problem(
-            f"{where}.template",
-            "conversations must be written out for the llm; write `template: vicuna_v1`, or "
-            "another one that `isthmus plugins` lists",
-        )
-    batch = stage.batch
-    if not objective.accumulates and (batch.micro_samples or batch.micro_tokens):
-        yield Problem(
-            f"{where}.batch",
-            f"{objective.name!r} compares all samples of a step with each other and cannot "
-            "accumulate; leave out `micro_samples` and `micro_tokens`",
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from isthmus import hookimpl
-from isthmus.core.contracts import Encoder, Features, Grid, Images
+from isthmus.core.contracts import Encoder, Features, Grid, Images, Place
 from isthmus.core.model.draw import Init, draw_scaled
 from isthmus.core.model.transform import Fit, FitTransform, normalise
 from isthmus.core.model.vision_tower import Select, used_layers
@@ -54,6 +54,14 @@ class Timm(Encoder, name="timm"):
         @property
         def pretrained(self) -> str | None:
             return f"timm/{self.model}" if self.weights == HUB else self.weights
+
+        def check(self) -> Iterator[tuple[Place, str]]:
+            import timm
+
+            if not timm.is_model(self.model):
+                near = did_you_mean(self.model.split(".")[0], timm.list_models())
+                why = f"timm has no model {self.model!r}.{near}"
+                yield ("model",), f"{why} `timm.list_models()` gives their names"
 
     config: Config
 
@@ -118,13 +126,6 @@ def _create(config: Timm.Config) -> tuple[Any, dict[str, Any]]:
     """timm's model, and how it wants its pictures."""
     import timm
 
-    if not timm.is_model(config.model):
-        known = timm.list_models()
-        name = config.model.split(".")[0]
-        raise PartError(
-            f"encoder timm: timm has no model {config.model!r}.{did_you_mean(name, known)} "
-            "`timm.list_models()` gives their names"
-        )
     options = dict(config.options)
     try:
         published = timm.get_pretrained_cfg(config.model)

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 
 from isthmus import hookimpl
-from isthmus.core.contracts import CausalLLM
+from isthmus.core.contracts import CausalLLM, Place
 from isthmus.core.model.decoder import Decoder
 from isthmus.core.model.pretrained import (
     TransformersConfig,
     build_scratch,
-    label,
     load_published,
     published_config,
     quiet,
     scratch_config,
     written_out,
+    wrong_shape,
 )
 from isthmus.core.model.tokenizer import BpeConfig, Texts, choose_tokenizer
 from isthmus.core.model.trial import EAGER
-from isthmus.errors import PartError
+from isthmus.errors import did_you_mean
+
+IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
+"""Keys of a configuration that follow from the tokenizer."""
 
 
 class Causal(Decoder, name="causal"):
@@ -34,6 +37,16 @@ class Causal(Decoder, name="causal"):
         tokenizer: str | BpeConfig | None = None
         """Hub id or folder; `{vocab_size: 512}` trains one on the run's own text; absent, the
         published model's own."""
+
+        def check_shape(self, shape: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+            from transformers import CONFIG_MAPPING
+
+            rest = {key: value for key, value in shape.items() if key != "model_type"}
+            family = shape.get("model_type")
+            if why := _no_family(family):
+                yield ("model_type",), why
+            else:
+                yield from wrong_shape(CONFIG_MAPPING[family], dict.fromkeys(IDS) | rest)
 
     config: Config
 
@@ -78,19 +91,26 @@ def _model(config: Causal.Config, tokenizer: Any) -> Any:
 def _shape(config: Causal.Config, tokenizer: Any) -> Any:
     """The inline configuration, speaking this tokenizer's ids."""
     from transformers import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     values = dict(config.config or {})
-    family = values.pop("model_type", None)
-    if family not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise PartError(
-            f"{label(config)}: config: model_type: {family!r} is no causal family of transformers; "
-            "write one, like llama, qwen2, opt or gpt2"
-        )
+    family = values.pop("model_type")
     values.setdefault("vocab_size", len(tokenizer))
-    for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
+    for key in IDS:
         values.setdefault(key, getattr(tokenizer, key))
     return scratch_config(config, CONFIG_MAPPING[family], values)
+
+
+def _no_family(name: Any) -> str:
+    """Why this names no causal family of transformers; nothing where it does."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if isinstance(name, str) and name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return ""
+    near = did_you_mean(str(name), MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    return (
+        f"{name!r} is no causal family of transformers; write one, like llama, qwen2, opt or "
+        f"gpt2.{near}"
+    )
 
 
 @torch.no_grad()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.core.config import create, load, validate_part
+from isthmus.core.config import check, create, load, validate_part
 from isthmus.errors import ConfigError, PartError
 from tests.core.config.toy_parts import Bridge, Eye, Plank, Shelf, Tiles, Whole
-from tests.core.config.toy_run import Run
+from tests.core.config.toy_run import Run, Step
 
 Write = Callable[[str], Path]
 
@@ -122,6 +122,27 @@ stages:
         "Did you mean 'whole'?",
         "line 6: stages[2].train.lm: no part has this name",
     ]
+
+
+def test_check_across_fields_speaks_beside_a_section_that_does_not_go_together(
+    yaml_file: Write,
+) -> None:
+    text = "stages: [{name: a, steps: 3, epochs: 2, train: {lm: whole}, data: [{type: shelf}]}]"
+    complete = text.replace("shelf}", "shelf, file: x}")
+    assert problems(yaml_file(complete)) == [
+        "line 1: stages[0].train.lm: no part has this name",
+        "line 1: stages[0]: give either `epochs` or `steps`",
+    ]
+    assert problems(yaml_file(text)) == [
+        "line 1: stages[0].data[0].file: missing. Records.",
+        "line 1: stages[0].train.lm: no part has this name",
+    ]
+
+
+def test_configuration_made_in_python_is_checked_across_fields_when_asked() -> None:
+    run = Run(stages=(Step(name="a", train={"lm": Whole.Config()}),))
+    with pytest.raises(ConfigError, match=r"1 problem\n  stages\[0\].train.lm: no part has"):
+        check(run)
 
 
 def test_misspelt_type_and_field_of_a_section_are_told_what_was_meant(yaml_file: Write) -> None:

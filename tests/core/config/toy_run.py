@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from isthmus.core.contracts import AnyConnector, Config, Encoder, Source, Tuner
+from isthmus.core.contracts import AnyConnector, Config, Encoder, Place, Source, Tuner
 
 
 class Model(Config):
@@ -48,19 +49,9 @@ class Step(Config):
     epochs: int | None = None
     """Passes."""
 
-    @model_validator(mode="after")
-    def _one_length(self) -> Step:
+    def check(self) -> Iterator[tuple[Place, str]]:
         if self.steps is not None and self.epochs is not None:
-            raise ValueError("give either `epochs` or `steps`")
-        return self
-
-
-class Missing(ValueError):
-    """Trained parts that are not there; knows their places."""
-
-    def __init__(self, places: list[tuple[str | int, ...]]) -> None:
-        self.by_place = dict.fromkeys(places, "no part has this name")
-        super().__init__("no part has these names")
+            yield (), "give either `epochs` or `steps`"
 
 
 class Run(Config):
@@ -75,14 +66,8 @@ class Run(Config):
     out: Path = Path("runs/run")
     """Folder of the run."""
 
-    @model_validator(mode="after")
-    def _parts(self) -> Run:
-        missing: list[tuple[str | int, ...]] = [
-            ("stages", index, "train", name)
-            for index, stage in enumerate(self.stages)
-            for name in stage.train
-            if getattr(self.model, name, None) is None
-        ]
-        if missing:
-            raise Missing(missing)
-        return self
+    def check(self) -> Iterator[tuple[Place, str]]:
+        for index, stage in enumerate(self.stages):
+            for name in stage.train:
+                if getattr(self.model, name, None) is None:
+                    yield ("stages", index, "train", name), "no part has this name"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from isthmus.core.config import check
 from isthmus.core.model.build import build_model
 from isthmus.core.model.config import ModelConfig
-from isthmus.errors import PartError
+from isthmus.errors import ConfigError, PartError
 from isthmus.testing import tiny_llm_config, tiny_model_config, tiny_texts, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
@@ -73,5 +74,5 @@ def test_building_leaves_the_callers_random_numbers_alone() -> None:
 
 
 def test_a_connector_without_its_ends_is_refused_by_the_config() -> None:
-    with pytest.raises(ValueError, match="a connector joins an encoder to an llm"):
-        ModelConfig(connector=tiny_model_config().connector)
+    with pytest.raises(ConfigError, match="a connector joins an encoder to an llm"):
+        check(ModelConfig(connector=tiny_model_config().connector))

@@ -251,8 +251,8 @@ def test_a_wrong_inline_config_is_refused_with_the_key(config: dict, message: st
 
 def test_one_origin_is_needed_and_only_one() -> None:
     for fields in ({}, {"model": "a/b", "config": {"model_type": "llama"}}):
-        with pytest.raises(ValueError, match="give either `model`"):
-            Causal.Config(**fields)
+        with pytest.raises(PartError, match="llm causal: give either `model`"):
+            Causal.Config(**fields).build(tokenizer_object=TOKENIZER)
 
 
 def test_folders_that_hold_no_model_are_named(tmp_path: Path, folder: Path) -> None:
