@@ -59,8 +59,10 @@ class Display(Events):
     def __init__(self, console: Console) -> None:
         self.console = console
         self.speed = Speed()
+        self.began = False
 
     def stage_started(self, event: StageStarted) -> None:
+        self.began = True
         self.speed = Speed()
         at = f", from step {event.first_step}" if event.first_step else ""
         self.console.print(

@@ -42,11 +42,22 @@ def plugins(ctx: typer.Context) -> None:
 @app.command()
 def show(
     kind: Annotated[str, typer.Argument(help="Kind of part, for example connector.")],
-    name: Annotated[str, typer.Argument(help="Its name, for example mlp.")],
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Its name, for example mlp; without it, all of the kind are listed."),
+    ] = None,
 ) -> None:
     """Show a part's configuration: fields with types, defaults and docs."""
-    entry = discover().find(kind, name)
-    out = console()
+    registry, out = discover(), console()
+    if name is None:
+        if not registry.names(kind):
+            out.print(f"no {kind} is installed", markup=False)
+            return
+        found = (row[1:] for row in _parts(registry) if row[0] == kind)
+        out.print(table(("name", "what it is", "from", "status"), found))
+        out.print(f"\nisthmus plugins show {kind} NAME shows the fields of one.", markup=False)
+        return
+    entry = registry.find(kind, name)
     out.print(f"{kind} {name}, from {entry.origin}\n", markup=False)
     out.print(f"{inspect.getdoc(entry.part) or ''}\n", markup=False)
     fields: dict[str, FieldInfo] = entry.part.Config.model_fields

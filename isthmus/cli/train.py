@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,7 @@ def train(
     from isthmus.core.train.run import run
 
     screen = console()
+    say = partial(screen.print, markup=False, soft_wrap=True)
     screen.quiet = os.environ.get("RANK", "0") != "0"
     display = Bar(screen) if screen.is_terminal else Lines(screen)
     try:
@@ -43,19 +45,21 @@ def train(
         if out:
             settings = settings.model_copy(update={"out": out})
         parts = ", ".join(f"{n} {c.pretrained or c.owner.name}" for n, c in settings.model.parts())
-        screen.print(f"Reading data, then loading {parts}", markup=False, soft_wrap=True)
+        say(f"Reading data, then loading {parts}")
         with closing(display):
             folder = run(settings, events=EventList([display, PluginEvents()]), resume=resume)
     except IsthmusError as error:
         if screen.quiet and _met_by_all(error):
             raise typer.Exit(error.exit_code) from None
         raise
+    if not display.began:
+        say(f"Nothing is left to do: every stage of {settings.out} is finished")
     for label, what in (
         ("checkpoint", folder),
         ("curves", settings.out / "curves.png"),
         ("talk to it", f"isthmus chat --model {settings.out} --image FILE"),
     ):
-        screen.print(f"{label + ':':12}{what}", markup=False, soft_wrap=True)
+        say(f"{label + ':':12}{what}")
 
 
 def _met_by_all(error: IsthmusError) -> bool:

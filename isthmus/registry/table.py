@@ -97,17 +97,13 @@ class Table:
         return tuple(entry for key in order for entry in self._rows[key])
 
     def names(self, kind: str) -> tuple[str, ...]:
-        """Names of this kind's parts, sorted."""
+        """Names of this kind's parts, sorted; PartError where there is no such kind."""
+        _check_kind(kind)
         return tuple(sorted(name for of_kind, name in self._rows if of_kind == kind))
 
     def find(self, kind: str, name: str) -> Entry:
         """The one part of this kind and name, or PartError with what is possible."""
-        if kind not in PART_HOOKS:
-            kinds = ", ".join(PART_HOOKS)
-            raise PartError(
-                f"no kind of part is called {kind!r}. Kinds: {kinds}."
-                f"{did_you_mean(str(kind), PART_HOOKS)}"
-            )
+        _check_kind(kind)
         rows = self._rows.get((kind, name), []) if isinstance(name, str) else []
         if len(rows) > 1:
             both = " and ".join(entry.origin for entry in rows)
@@ -122,3 +118,12 @@ class Table:
                 f"{did_you_mean(str(name), names)}"
             )
         return rows[0]
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in PART_HOOKS:
+        kinds = ", ".join(PART_HOOKS)
+        raise PartError(
+            f"no kind of part is called {kind!r}. Kinds: {kinds}."
+            f"{did_you_mean(str(kind), PART_HOOKS)}"
+        )

@@ -83,6 +83,34 @@ def test_build_argument_without_a_type_is_shown_as_any(site: Site) -> None:
     assert ["dim_in", "any"] in rows
 
 
+def test_show_of_a_kind_lists_its_parts() -> None:
+    result = run("show", "connector")
+    assert result.exit_code == 0
+    names = [cells(line)[0] for line in result.stdout.splitlines()]
+    assert names[:4] == ["name", "identity", "linear", "mlp"]
+    assert "connector NAME" in result.stdout
+    assert "llama2" not in result.stdout
+    assert run("show", "text_encoder").stdout == "no text_encoder is installed\n"
+    unknown = run("show", "conector")
+    assert unknown.exit_code == 2
+    assert "Did you mean 'connector'?" in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "example"),
+    [
+        ("encoder", "clip", "openai/clip-vit-large-patch14-336"),
+        ("encoder", "siglip", "google/siglip-so400m-patch14-384"),
+        ("encoder", "dinov2", "facebook/dinov2-large"),
+        ("llm", "causal", "lmsys/vicuna-7b-v1.5"),
+    ],
+)
+def test_a_parts_example_of_a_model_is_of_its_kind(kind: str, name: str, example: str) -> None:
+    rows = [cells(line) for line in run("show", kind, name).stdout.splitlines()]
+    (model,) = [row for row in rows if row[0] == "model"]
+    assert model[3] == f"Hub id (`{example}`) or local folder of published weights."
+
+
 def test_show_of_an_unknown_part_names_the_nearest() -> None:
     result = run("show", "connector", "mpl")
     assert result.exit_code == 2

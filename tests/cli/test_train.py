@@ -144,10 +144,12 @@ def test_run_names_checkpoint_curves_and_the_next_verb(config: Path, tmp_path: P
     ]
     assert not (tmp_path / "run").exists()
 
-    assert (
-        train(config, "--out", out, "--resume", "--set", "stages.0.optimizer.lr=0.002").exit_code
-        == 0
-    )
+    again = train(config, "--out", out, "--resume", "--set", "stages.0.optimizer.lr=0.002")
+    assert again.exit_code == 0
+    said = again.output.splitlines()
+    assert said[1] == f"Nothing is left to do: every stage of {out} is finished"
+    assert said[2:] == last
+    assert "Nothing is left" not in result.output
 
 
 def test_help_imports_no_torch():

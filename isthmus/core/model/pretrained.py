@@ -37,7 +37,7 @@ class TransformersConfig(PartConfig):
     """Base of the configuration of a part that transformers implements."""
 
     model: str | None = None
-    """Hub id (`openai/clip-vit-large-patch14-336`) or local folder of published weights."""
+    """Hub id or local folder of published weights."""
     config: dict[str, Any] | None = None
     """Instead of `model`: transformers' configuration, written out, for weights from scratch."""
     init: Init = "scaled"
@@ -190,18 +190,29 @@ def _reads(config_class: type) -> frozenset[str]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without progress bars and load reports: `load_published` checks the report itself."""
+    """Without load reports and bars of loading: `load_published` checks the report itself. What
+    is downloaded, which may take an hour, still shows its bar, where output is a terminal."""
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
     from transformers.utils import logging
 
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    silent = are_progress_bars_disabled()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # those of the hub with its own
+    if not silent:
+        enable_progress_bars()
     try:
         yield
     finally:
         logging.set_verbosity(before)
         if bars:
             logging.enable_progress_bar()
+        if silent:
+            disable_progress_bars()
 
 
 @contextlib.contextmanager

@@ -22,6 +22,9 @@ class Clip(VisionTower, name="clip"):
     class Config(VisionTower.Config):
         """Configuration of `clip`."""
 
+        model: str | None = None
+        """Hub id (`openai/clip-vit-large-patch14-336`) or local folder of published weights."""
+
     @classmethod
     def classes(cls) -> tuple[Any, Any]:
         from transformers import CLIPVisionConfig, CLIPVisionModel

@@ -22,6 +22,9 @@ class Dinov2(VisionTower, name="dinov2"):
     class Config(VisionTower.Config):
         """Configuration of `dinov2`."""
 
+        model: str | None = None
+        """Hub id (`facebook/dinov2-large`) or local folder of published weights."""
+
     @classmethod
     def classes(cls) -> tuple[Any, Any]:
         from transformers import Dinov2Config, Dinov2Model

@@ -23,6 +23,9 @@ class Siglip(VisionTower, name="siglip"):
     class Config(VisionTower.Config):
         """Configuration of `siglip`."""
 
+        model: str | None = None
+        """Hub id (`google/siglip-so400m-patch14-384`) or local folder of published weights."""
+
         preprocess: Fit = "resize"
         """How a picture is brought to size; SigLIP was trained on squashed ones (`resize`)."""
 

@@ -34,6 +34,9 @@ class Causal(Decoder, name="causal"):
     class Config(TransformersConfig, CausalLLM.Config):
         """Configuration of `causal`; an inline `config` names its family: `model_type: llama`."""
 
+        model: str | None = None
+        """Hub id (`lmsys/vicuna-7b-v1.5`) or local folder of published weights."""
+
         tokenizer: str | BpeConfig | None = None
         """Hub id or folder; `{vocab_size: 512}` trains one on the run's own text; absent, the
         published model's own."""

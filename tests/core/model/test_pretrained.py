@@ -3,13 +3,16 @@ tested where the parts are."""
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
+from huggingface_hub import utils as hub
 from transformers import CLIPVisionConfig, Gemma3TextConfig, LlamaConfig, Phi3Config, Qwen3MoeConfig
+from transformers.utils import logging
 
 from isthmus.core.config import dump
-from isthmus.core.model.pretrained import VOLATILE, label, scratch_config, written_out
+from isthmus.core.model.pretrained import VOLATILE, label, quiet, scratch_config, written_out
 from isthmus.errors import PartError
 from isthmus.plugins.encoders.clip import Clip
 from isthmus.plugins.llms.causal import Causal
@@ -54,6 +57,42 @@ def test_a_key_that_only_the_models_source_reads_is_kept() -> None:
 def test_a_key_that_nothing_reads_is_refused(key: str) -> None:
     with pytest.raises(PartError, match=rf"llm causal: config: LlamaConfig has no key '{key}'"):
         scratch_config(PART, LlamaConfig, {key: 3})
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def bars(terminal: io.StringIO) -> tuple[str, str]:
+    """What a bar of a download and one of loading leave on this terminal."""
+    shown = []
+    for bar in (hub.tqdm, logging.tqdm):
+        with bar(total=13, disable=None, file=terminal) as progress:
+            progress.update(13)
+        shown.append(terminal.getvalue())
+        terminal.seek(0)
+        terminal.truncate()
+    return shown[0], shown[1]
+
+
+def test_downloads_show_their_bar_on_a_terminal_and_loading_does_not() -> None:
+    with quiet():
+        download, loading = bars(Terminal())
+        assert "13/13" in download
+        assert loading == ""
+        assert bars(io.StringIO()) == ("", "")
+    assert logging.is_progress_bar_enabled()
+
+
+def test_bars_of_downloads_that_were_switched_off_stay_off() -> None:
+    hub.disable_progress_bars()
+    try:
+        with quiet():
+            assert bars(Terminal()) == ("", "")
+        assert hub.are_progress_bars_disabled()
+    finally:
+        hub.enable_progress_bars()
 
 
 def test_messages_begin_with_the_part() -> None:
