@@ -36,15 +36,18 @@ class Speed:
         self.recent = [*self.recent[-19:], event]
 
     def describe(self) -> str:
-        """`loss 2.31  lr 1.0e-03  1,204 tokens/s  37.1 samples/s  data wait 2 %`"""
+        """`loss 2.31  lr 1.0e-03  1,204 tokens/s  37.1 samples/s  data wait 2 %  packs 98 % full`,
+        the last where packs have a capacity."""
         seconds = max(sum(event.seconds for event in self.recent), 1e-9)
         tokens = sum(event.tokens for event in self.recent) / seconds
         samples = sum(event.samples for event in self.recent) / seconds
         wait = sum(event.data_wait * event.seconds for event in self.recent) / seconds
         loss = sum(event.loss for event in self.recent) / len(self.recent)
+        full = [e.metrics["packing"] for e in self.recent if "packing" in e.metrics]
+        packs = f"  packs {sum(full) / len(full):.0%} full" if full else ""
         return (
             f"loss {loss:.3f}  lr {self.recent[-1].lr:.1e}  {tokens:,.0f} tokens/s  "
-            f"{samples:.1f} samples/s  data wait {wait:.0%}"
+            f"{samples:.1f} samples/s  data wait {wait:.0%}{packs}"
         )
 
     def eta(self, steps: int) -> str:

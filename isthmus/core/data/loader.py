@@ -8,14 +8,12 @@ from typing import Any, Literal
 
 from isthmus.core.contracts import Batch, Preparer
 from isthmus.core.data.mixture import Mixture
+from isthmus.core.data.packed import PackedPlan
 from isthmus.core.data.plan import Plan, micro_batches
 from isthmus.core.data.workers import in_order
 from isthmus.errors import DataError, ImageError, Unsupervised
 
 OnBadImage = Literal["fail", "skip"]
-
-CHUNK = 64
-"""Samples that a worker measures at once."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class StepLoader:
     plan left out is an error, `skipped` of them before `first_step` counted in.
     """
 
-    plan: Plan
+    plan: Plan | PackedPlan
     mixture: Mixture
     preparer: Preparer
     rank: int = 0
@@ -71,24 +69,29 @@ class StepLoader:
 
     def load(self, step: int) -> StepData:
         """One step, in this process."""
-        examples: list[Any] = []
+        batches: list[Batch] = []
         skipped: list[Skipped] = []
-        for number in self.plan.share(step, self.rank, self.world):
+        for numbers in self.plan.share(step, self.rank, self.world):
+            examples = list(self._examples(numbers, skipped))
+            lengths = [example.num_tokens for example in examples]
+            batches += [
+                self.preparer.collate([examples[index] for index in group])
+                for group in micro_batches(lengths, self.micro_samples, self.micro_tokens)
+            ]
+        return StepData(step, batches, tuple(skipped))
+
+    def _examples(self, numbers: list[int], skipped: list[Skipped]) -> Iterator[Any]:
+        """The samples that can be used; the others are added to `skipped`."""
+        for number in numbers:
             sample = self.mixture[number]
             try:
-                examples.append(self.preparer.prepare(sample))
+                yield self.preparer.prepare(sample)
             except ImageError as error:
                 if self.on_bad_image == "fail":
                     raise
                 skipped.append(Skipped(sample.id, sample.origin, str(error)))
             except Unsupervised as error:
                 skipped.append(Skipped(sample.id, sample.origin, str(error)))
-        lengths = [example.num_tokens for example in examples]
-        batches = [
-            self.preparer.collate([examples[index] for index in group])
-            for group in micro_batches(lengths, self.micro_samples, self.micro_tokens)
-        ]
-        return StepData(step, batches, tuple(skipped))
 
     def _give_up(self, data: StepData, left_out: int) -> None:
         whose = "" if self.world == 1 else f", process {self.rank}'s part of them,"
@@ -98,34 +101,3 @@ class StepLoader:
             f"{self.max_skipped:g} (`max_skipped`) of all {self.plan.num_samples}{whose} that may "
             f"be. Repair the data, or allow more.{last}"
         )
-
-
-def measure(
-    mixture: Mixture, preparer: Preparer, *, workers: int = 0, on_bad_image: OnBadImage = "fail"
-) -> list[int]:
-    """Tokens of every sample of the mixture, for a plan. A picture whose header cannot be read
-    counts nothing when bad pictures are skipped: loading will leave it out."""
-    job = _Measure(mixture, preparer, on_bad_image)
-    chunks = range((len(mixture) + CHUNK - 1) // CHUNK)
-    return [length for lengths in in_order(job, chunks, workers) for length in lengths]
-
-
-@dataclass(frozen=True)
-class _Measure:
-    """Lengths of the samples of one chunk."""
-
-    mixture: Mixture
-    preparer: Preparer
-    on_bad_image: OnBadImage
-
-    def __call__(self, chunk: int) -> list[int]:
-        last = min((chunk + 1) * CHUNK, len(self.mixture))
-        return [self._length(number) for number in range(chunk * CHUNK, last)]
-
-    def _length(self, number: int) -> int:
-        try:
-            return self.preparer.length(self.mixture[number])
-        except ImageError:
-            if self.on_bad_image == "fail":
-                raise
-            return 0

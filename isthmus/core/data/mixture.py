@@ -61,10 +61,10 @@ class Mixture:
             size = len(source)
             whole, rest = divmod(round(size * weight), size)
             own = torch.arange(size) + self.starts[index]
-            drawn = torch.randperm(size, generator=_generator(seed, epoch, index))[:rest]
+            drawn = torch.randperm(size, generator=generator(seed, epoch, index))[:rest]
             runs += [own.repeat(whole), own[drawn]]
         numbers = torch.cat(runs)
-        return numbers[torch.randperm(len(numbers), generator=_generator(seed, epoch, "order"))]
+        return numbers[torch.randperm(len(numbers), generator=generator(seed, epoch, "order"))]
 
     def _weighted(self) -> tuple[Sequence[Source], Sequence[float]]:
         if self.weights is not None:
@@ -72,6 +72,7 @@ class Mixture:
         return self.sources, [source.weight for source in self.sources]
 
 
-def _generator(*place: int | str) -> torch.Generator:
+def generator(*place: int | str) -> torch.Generator:
+    """Random numbers of this place, the same ones whenever it is asked."""
     digest = hashlib.blake2b("/".join(map(str, place)).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest) >> 1)

@@ -21,9 +21,10 @@ class Plan:
 
     Epochs follow one another in one stream of samples, and steps cut it: every `samples`, or
     where the next sample would make more than `tokens`, as `lengths` has them by the
-    mixture's numbers (a longer sample is a step of its own). The stream ends after `epochs`,
-    its last step being what is left, or after `steps`. Without `shuffle`, an epoch is every
-    sample once, in order.
+    mixture's numbers (a longer sample is a step of its own). `costs` are what processes share
+    evenly, by number too; absent, the lengths. The stream ends after `epochs`, its last step
+    being what is left, or after `steps`. Without `shuffle`, an epoch is every sample once, in
+    order.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Plan:
         steps: int | None = None,
         seed: int = 0,
         lengths: Sequence[int] | None = None,
+        costs: Sequence[float] | None = None,
         shuffle: bool = True,
     ) -> None:
         if (samples is None) == (tokens is None) or (epochs is None) == (steps is None):
@@ -43,6 +45,7 @@ class Plan:
         self.mixture = mixture
         self.seed = seed
         self.lengths = lengths
+        self.costs = costs or lengths
         self.shuffle = shuffle
         self.epoch_size = mixture.epoch_size if shuffle else len(mixture)
         self._orders: dict[int, list[int]] = {}
@@ -69,14 +72,15 @@ class Plan:
             raise IndexError(step)
         return [self._number(at) for at in range(self.bounds[step], self.bounds[step + 1])]
 
-    def share(self, step: int, rank: int, world: int) -> list[int]:
-        """What process `rank` of `world` sees of a step, possibly nothing. Shares are even in
-        tokens where lengths are known, else in samples."""
+    def share(self, step: int, rank: int, world: int) -> list[list[int]]:
+        """What process `rank` of `world` sees of a step, possibly nothing: one group, to be
+        divided into micro-batches. Shares are even in cost where it is known (or lengths
+        are), else in samples."""
         numbers = self.numbers(step)
-        if self.lengths is None:
-            return numbers[rank::world]
-        dealt = deal([self.lengths[number] for number in numbers], world)
-        return [numbers[index] for index in dealt[rank]]
+        if self.costs is None:
+            return [numbers[rank::world]]
+        dealt = deal([self.costs[number] for number in numbers], world)
+        return [[numbers[index] for index in dealt[rank]]]
 
     def _number(self, position: int) -> int:
         """The sample at a position of the stream."""
@@ -109,16 +113,16 @@ class Plan:
         return self.__dict__ | {"_orders": {}}
 
 
-def deal(lengths: Sequence[int], hands: int, most: int | None = None) -> list[list[int]]:
-    """Indices of `lengths` dealt into `hands`, evenly by their sums: the longest first, each
-    to the hand with the least so far, none getting over `most`. A hand keeps its order."""
+def deal(costs: Sequence[float], hands: int, most: int | None = None) -> list[list[int]]:
+    """Indices of `costs` dealt into `hands`, evenly by their sums: the dearest first, each to
+    the hand with the least so far, none getting over `most`. A hand keeps its order."""
     dealt: list[list[int]] = [[] for _ in range(hands)]
-    free = [(0, hand) for hand in range(hands)]
-    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+    free: list[tuple[float, int]] = [(0, hand) for hand in range(hands)]
+    for index in sorted(range(len(costs)), key=lambda index: (-costs[index], index)):
         load, hand = heapq.heappop(free)
         dealt[hand].append(index)
         if most is None or len(dealt[hand]) < most:
-            heapq.heappush(free, (load + lengths[index], hand))
+            heapq.heappush(free, (load + costs[index], hand))
     return [sorted(hand) for hand in dealt]
 
 

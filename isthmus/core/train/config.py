@@ -52,11 +52,17 @@ class BatchConfig(Config):
     samples: PositiveInt | None = None
     """Samples in a step, whatever the number of processes."""
     tokens: PositiveInt | None = None
-    """Tokens in a step at most, visual tokens included; instead of `samples`."""
+    """Tokens in a step at most, visual tokens included; instead of `samples`. With
+    `micro_tokens`, a step is as many full packs of so many tokens as go into it."""
     micro_samples: PositiveInt | None = None
     """Samples in one forward pass at most; the rest of the step accumulates."""
     micro_tokens: PositiveInt | None = None
-    """Tokens in one forward pass at most."""
+    """Tokens in one forward pass at most; a longer sample is alone."""
+
+    @property
+    def capacity(self) -> int | None:
+        """Tokens that one forward pass has room for, where that is bounded."""
+        return self.micro_tokens and min(self.micro_tokens, self.tokens or self.micro_tokens)
 
     def check(self) -> Iterator[tuple[Place, str]]:
         if (self.samples is None) == (self.tokens is None):

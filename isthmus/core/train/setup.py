@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from isthmus.core.checkpoint import Checkpoint, restore_optimizer
 from isthmus.core.contracts import Batch, ParameterGroup, Preparer
-from isthmus.core.data.loader import StepLoader, measure
+from isthmus.core.data.loader import StepLoader
 from isthmus.core.data.mixture import Mixture
-from isthmus.core.data.plan import Plan
 from isthmus.core.train.engine import Engine, Root
 from isthmus.core.train.opening import OpenStage
 from isthmus.core.train.optimizer import build_optimizer
+from isthmus.core.train.plans import make_plan
 from isthmus.core.train.seeds import derive, seed_draws
 from isthmus.core.train.session import Session
 from isthmus.core.train.tuning import Tuned, apply_tuners, set_precision
@@ -46,26 +46,13 @@ def make_loader(
     """This process's part of every step from `first_step` on; `skipped` samples were left out
     of those before it."""
     config, batch, parallel = stage.config, stage.config.batch, session.parallel
-    mixture, workers = stage.mixture, session.settings.workers
-    lengths = None
-    if batch.tokens:
-        lengths = measure(mixture, preparer, workers=workers, on_bad_image=config.on_bad_image)
-    plan = Plan(
-        mixture,
-        samples=batch.samples,
-        tokens=batch.tokens,
-        epochs=config.epochs,
-        steps=config.steps,
-        seed=derive(session.settings.seed, "order", stage.index),
-        lengths=lengths,
-    )
     return StepLoader(
-        plan,
-        mixture,
+        make_plan(session, stage, preparer),
+        stage.mixture,
         preparer,
         rank=parallel.rank,
         world=parallel.world,
-        workers=workers,
+        workers=session.settings.workers,
         first_step=first_step,
         micro_samples=batch.micro_samples,
         micro_tokens=batch.micro_tokens,

@@ -11,6 +11,7 @@ from isthmus.core.contracts import Evaluated, StageEnded, StageStarted, StepEnde
 from isthmus.core.data.loader import StepData
 from isthmus.core.model.decoder import Decoder
 from isthmus.core.train.engine import StepResult
+from isthmus.core.train.filling import filling, filling_metrics
 from isthmus.core.train.freeze import FrozenWeights
 from isthmus.core.train.opening import OpenStage
 from isthmus.core.train.optimizer import set_lr
@@ -53,7 +54,7 @@ class Stage:
             self._after_step(self.first_step, None)
         for data, begun, waited in timed(iter(self.loader)):
             result = self._step(data, begun, waited)
-            self._after_step(data.step + 1, self.session.stop.agreed(result.shared[2:]))
+            self._after_step(data.step + 1, self.session.stop.agreed(result.shared[4:]))
         self.frozen.check(self.session.model.parts())
         for item in self.tuned:
             self.session.history.finish(item)
@@ -66,17 +67,20 @@ class Stage:
 
     def _step(self, data: StepData, begun: float, waited: float) -> StepResult:
         lr = set_lr(self.engine.optimizer, lr_factor(self.config.schedule, data.step, self.steps))
+        filled = filling(data.batches, self.session.model.llm)
         result = self.engine.step(
             data.step,
             data.batches,
-            lambda: [waited, len(data.skipped), *self.session.stop.share()],
+            lambda: [waited, len(data.skipped), *filled, *self.session.stop.share()],
         )
-        all_waited, all_skipped = result.shared[:2]
+        all_waited, all_skipped, packs, padding = result.shared[:4]
         if all_skipped:
             self.skipped += int(all_skipped)
             self.session.list_skipped(self.config.name, data.step + 1, data.skipped)
         if result.loss is not None:
             seconds = time.monotonic() - begun
+            capacity = self.config.batch.capacity
+            full = filling_metrics(result.counts.tokens, packs, padding, capacity)
             event = StepEnded(
                 stage=self.config.name,
                 step=data.step + 1,
@@ -90,7 +94,7 @@ class Stage:
                 images=int(result.counts.images),
                 seconds=seconds,
                 data_wait=min(1.0, all_waited / self.session.parallel.world / seconds),
-                metrics=result.metrics,
+                metrics={**full, **result.metrics},
             )
             self.session.tell("step_ended", event)
         return result

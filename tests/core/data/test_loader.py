@@ -7,9 +7,11 @@ import pickle
 import pytest
 import torch
 
-from isthmus.core.data.loader import StepLoader, measure
+from isthmus.core.data.loader import StepLoader
 from isthmus.core.data.mixture import Mixture
+from isthmus.core.data.packed import PackedPlan
 from isthmus.core.data.plan import Plan
+from isthmus.core.data.sizes import joined, measure
 from isthmus.core.data.workers import in_order
 from isthmus.errors import DataError, ImageError, WorkError
 from isthmus.plugins.objectives.lm import LanguageModelling
@@ -93,12 +95,20 @@ def test_step_whose_samples_are_all_bad_is_empty():
     assert len(data.skipped) == 7
 
 
-def test_lengths_are_measured_without_preparing():
-    assert measure(MIXTURE, IdPreparer()) == [i % 5 + 1 for i in range(40)]
-    bad = IdPreparer(bad=["7"])
-    with pytest.raises(ImageError):
-        measure(MIXTURE, bad)
-    assert measure(MIXTURE, bad, on_bad_image="skip")[7] == 0
+def test_packs_are_micro_batches_even_where_samples_of_them_are_bad():
+    lengths = [i % 5 + 1 for i in range(40)]
+    plan = PackedPlan(MIXTURE, lengths, capacity=9, packs=3, epochs=1)
+    bad = [str(number) for number in plan.numbers(1)[:1]]
+    steps = list(
+        loader(IdPreparer(bad=bad), plan=plan, micro_tokens=9, on_bad_image="skip", max_skipped=0.1)
+    )
+    assert [data.step for data in steps] == list(range(plan.steps))
+    for data in steps:
+        wanted = [
+            [str(n) for n in pack if str(n) not in bad] for pack in plan.share(data.step, 0, 1)
+        ]
+        assert [list(batch.samples) for batch in data.batches] == [pack for pack in wanted if pack]
+        assert all(batch.num_tokens <= 9 for batch in data.batches)
 
 
 def test_loading_leaves_the_runs_random_numbers_alone():
@@ -123,7 +133,6 @@ def test_workers_give_the_same_steps_in_the_same_order():
     workers = {batch.worker for data in there for batch in data.batches}
     assert len(workers) == 2
     assert not workers & {batch.worker for data in here for batch in data.batches}
-    assert measure(MIXTURE, IdPreparer(), workers=1) == measure(MIXTURE, IdPreparer())
     # An error comes back as itself, in its turn, and leaving early ends the workers.
     with pytest.raises(ImageError, match=r"^toy\.json, record 7: no picture$"):
         list(loader(IdPreparer(bad=["7"]), workers=1))
@@ -152,7 +161,7 @@ def test_real_photos_become_packs(data_folder):
     source = Llava.Config(file=file, images=folder / "images", limit=24).build()
     mixture = Mixture([source])
     preparer = LanguageModelling.Config().build().preparer(tools())
-    lengths = measure(mixture, preparer)
+    lengths = joined([measure(mixture, preparer)]).tokens
     plan = Plan(mixture, tokens=400, epochs=1, lengths=lengths)
     seen = []
     for data in StepLoader(plan, mixture, preparer, micro_tokens=200):

@@ -111,16 +111,19 @@ def test_a_run_of_two_processes_is_that_of_one(tmp_path: Path):
             tmp_path,
             name=name,
             train=train,
-            batch={"samples": 5, "micro_samples": 2},
+            batch=batch,
             epochs=1,
             steps=None,
             validation={"data": [source(tmp_path)]},
         )
-        for name, train in (("align", {"connector": "full"}), ("instruct", {"llm": "full"}))
+        for name, train, batch in (
+            ("align", {"connector": "full"}, {"samples": 5, "micro_samples": 2}),
+            ("instruct", {"llm": "full"}, {"tokens": 400, "micro_tokens": 130}),
+        )
     ]
     config = tmp_path / "run.yaml"
     config.write_text(yaml.safe_dump(tiny_run(tmp_path, *stages)))
-    run(config)
+    last = run(config)
     two = tmp_path / "two"
     verb = ("-m", "isthmus", "train", str(config), "--out", str(two))
     ran = torchrun(*verb)
@@ -128,10 +131,14 @@ def test_a_run_of_two_processes_is_that_of_one(tmp_path: Path):
     assert ran.stdout.count("Stage 1 of 2") == 1  # one process talks
 
     found, wanted = (read_lines(out / "metrics.jsonl") for out in (two, tmp_path / "run"))
-    assert len(found) == len(wanted) == 8
+    assert len(found) == len(wanted)
+    assert any(line.get("packs") == 3 for line in wanted)
     for mine, theirs in zip(found, wanted, strict=True):
-        for key in {"loss", "grad_norm", "supervised", "images", "val_loss", "grounding"}:
+        counts = {"supervised", "images", "packs", "packing"}
+        for key in {"loss", "grad_norm", "val_loss", "grounding", *counts}:
             assert mine.get(key) == pytest.approx(theirs.get(key), abs=1e-4)
     for part in ("connector", "llm"):
-        name = f"checkpoints/02-instruct-000003/model/{part}.safetensors"
+        name = f"checkpoints/{last.name}/model/{part}.safetensors"
         assert close(load_file(two / name), load_file(tmp_path / "run" / name)) <= 1e-4
+    for kept in (tmp_path / "run" / "lengths").iterdir():
+        assert (two / "lengths" / kept.name).read_bytes() == kept.read_bytes()

@@ -1,0 +1,202 @@
+"""Plans of stages: samples measured once for a run, by everyone, and packs the same for all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from isthmus.core.config import load
+from isthmus.core.contracts import Segments
+from isthmus.core.data.packed import PackedPlan
+from isthmus.core.data.plan import Plan
+from isthmus.core.data.sizes import Sizes
+from isthmus.core.model.build import build_model
+from isthmus.core.train.config import RunConfig
+from isthmus.core.train.filling import filling, filling_metrics
+from isthmus.core.train.opening import OpenStage, open_stages, texts
+from isthmus.core.train.plans import LENGTHS, make_plan, sample_cost, stage_sizes
+from isthmus.core.train.run import run
+from isthmus.errors import DataError, InputError
+from isthmus.plugins.objectives.lm import ConversationPreparer
+from tests.core.train.listeners import Crash, Recorder, crash_at, metrics
+from tests.core.train.tiny import stage, tiny_run, write_data
+
+PACKED = {"tokens": 500, "micro_tokens": 200}
+
+
+class Alone:
+    """One process."""
+
+    rank, world = 0, 1
+
+    def on_main(self, work: Any) -> Any:
+        return work()
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
+
+
+class Second(Alone):
+    """The second of two processes; the first one brought `first`."""
+
+    rank, world = 1, 2
+
+    def __init__(self, first: Any) -> None:
+        self.first = first
+
+    def on_main(self, work: Any) -> Any:
+        return None
+
+    def gather(self, value: Any) -> list[Any]:
+        return [self.first, value]
+
+
+def opened(folder: Path, **fields: Any) -> tuple[SimpleNamespace, OpenStage]:
+    """A session, as far as plans need one, and its stage."""
+    settings = load(RunConfig, tiny_run(folder, stage(folder, **fields)))
+    (only,) = open_stages(settings)
+    model = build_model(settings.model, texts=lambda: texts([only]), seed=0)
+    settings.out.mkdir(exist_ok=True)
+    return SimpleNamespace(settings=settings, model=model, parallel=Alone()), only
+
+
+def preparer(session: Any, only: OpenStage) -> Any:
+    tools = session.model.tools(only.template, only.config.max_length)
+    return only.objective.preparer(tools)
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of samples whose length was asked for."""
+    asked: list[str] = []
+    length = ConversationPreparer.length
+
+    def remembered(self: Any, sample: Any) -> int:
+        asked.append(sample.id)
+        return length(self, sample)
+
+    monkeypatch.setattr(ConversationPreparer, "length", remembered)
+    return asked
+
+
+def test_sizes_are_kept_and_found_again_until_something_changes(tmp_path: Path, measured):
+    write_data(tmp_path, 3, text_only=2)
+    session, only = opened(tmp_path, batch=PACKED)
+    sizes = stage_sizes(session, only, preparer(session, only))
+    prepared = [preparer(session, only).prepare(only.mixture[i]).num_tokens for i in range(5)]
+    assert sizes.tokens == prepared
+    assert sizes.images == [1, 1, 1, 0, 0]
+    assert len(measured) == 5
+    assert stage_sizes(session, only, preparer(session, only)) == sizes
+    assert len(measured) == 5
+    (kept,) = (session.settings.out / LENGTHS).iterdir()
+    assert load_file(kept)["tokens"].tolist() == prepared
+
+    kept.write_bytes(kept.read_bytes()[:-3])
+    assert stage_sizes(session, only, preparer(session, only)) == sizes
+    assert len(measured) == 10
+
+    shorter, same = opened(tmp_path, batch=PACKED, max_length=20)
+    assert max(stage_sizes(shorter, same, preparer(shorter, same)).tokens) == 20
+    assert len(list((session.settings.out / LENGTHS).iterdir())) == 2
+
+
+def test_processes_share_the_measuring_and_each_others_errors(tmp_path: Path, measured):
+    write_data(tmp_path, 3, text_only=70)
+    session, only = opened(tmp_path, batch=PACKED)
+    whole = stage_sizes(session, only, preparer(session, only))
+    del measured[:]
+    first = Sizes(whole.tokens[:64], whole.images[:64])
+    session.parallel = Second(([first], None))
+    assert stage_sizes(session, only, preparer(session, only)) == whole
+    assert measured == [only.mixture[number].id for number in range(64, 73)]
+    session.parallel = Second(([], (True, "record 3: no picture")))
+    with pytest.raises(InputError, match="record 3: no picture"):
+        stage_sizes(session, only, preparer(session, only))
+    assert not list(session.settings.out.rglob("*.tmp"))
+
+
+def test_plan_is_packed_only_where_step_and_pack_have_sizes(tmp_path: Path, measured):
+    write_data(tmp_path, 4, text_only=2)
+
+    def plan(**batch: int) -> Plan | PackedPlan:
+        session, only = opened(tmp_path, batch=batch)
+        return make_plan(session, only, preparer(session, only))
+
+    assert isinstance(plan(samples=4, micro_tokens=200), Plan)
+    assert not measured
+    assert isinstance(plan(tokens=500), Plan)
+    packed = plan(**PACKED)
+    assert isinstance(packed, PackedPlan)
+    assert packed.packs == 2
+    one = plan(tokens=100, micro_tokens=200)
+    assert isinstance(one, PackedPlan)
+    assert one.packs == 1
+
+
+def test_cost_follows_from_the_models_shapes(tmp_path: Path):
+    write_data(tmp_path, 2)
+    session, _ = opened(tmp_path)
+    model = session.model
+    for part in model.parts().values():
+        part.requires_grad_(False)
+    # Llama, two layers: q, k, v, o of 16 x 16, three of 16 x 24, two norms of 16.
+    layers = 2 * (4 * 16 * 16 + 3 * 16 * 24 + 2 * 16)
+    encoder = sum(parameter.numel() for parameter in model.encoder.parameters())
+    frozen = sample_cost(model)
+    assert frozen.square == pytest.approx(2 * 16 / layers)
+    assert frozen.image == pytest.approx(4 * encoder / layers / 2)
+    model.llm.requires_grad_(True)
+    assert sample_cost(model).image == pytest.approx(4 * encoder / layers / 3)
+    model.encoder.requires_grad_(True)
+    assert sample_cost(model).image == pytest.approx(4 * encoder / layers)
+
+
+def test_packed_run_resumes_to_equal_bytes_without_measuring_again(tmp_path: Path, measured):
+    write_data(tmp_path, 9, text_only=4)
+    packed = stage(tmp_path, batch=PACKED, steps=None, epochs=2, save_every=2)
+    config = tiny_run(tmp_path, packed)
+    heard = Recorder()
+    whole = run(config, events=heard)
+    assert sum(event.samples for event in heard.steps) == 26
+    assert len(measured) == 13
+    for event in heard.steps:
+        packing, packs = event.metrics["packing"], event.metrics["packs"]
+        assert packing == pytest.approx(event.tokens / (packs * 200))
+        assert event.metrics["padding"] == 0
+        assert packs <= 2
+    again = config | {"out": str(tmp_path / "again")}
+    with pytest.raises(Crash):
+        run(again, events=crash_at("align", 3))
+    resumed = run(again, resume=True)
+    assert len(measured) == 26
+    assert metrics(tmp_path / "again") == metrics(tmp_path / "run")
+    for file in (whole / "model").iterdir():
+        assert (resumed / "model" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_padding_is_counted_where_packs_cannot_run(tmp_path: Path):
+    write_data(tmp_path, 3)
+    session, only = opened(tmp_path)
+    made = preparer(session, only)
+    pack = made.collate([made.prepare(only.mixture[number]) for number in range(3)])
+    assert isinstance(pack.segments, Segments)
+    lengths = pack.segments.lengths
+    assert len(set(lengths)) > 1
+    assert filling([pack, pack], session.model.llm) == [2, 0]
+    session.model.llm.ragged = False
+    wasted = 2 * sum(max(lengths) - length for length in lengths)
+    assert filling([pack, pack], session.model.llm) == [2, wasted]
+    assert filling_metrics(30, 2, 10, None) == {"padding": 0.25}
+    assert filling_metrics(30, 2, 0, 20) == {"padding": 0.0, "packs": 2, "packing": 0.75}
+
+
+def test_data_that_cannot_be_measured_says_so(tmp_path: Path):
+    write_data(tmp_path, 2)
+    (tmp_path / "pictures" / "1.png").unlink()
+    with pytest.raises(DataError, match=r"1\.png"):
+        run(tiny_run(tmp_path, stage(tmp_path, batch=PACKED)))
