@@ -137,6 +137,19 @@ CASES = [
         SOURCE + "DIR/gone.json: there is no such file",
     ),
     Case(
+        "several missing datasets and image folders",
+        yaml(
+            "{type: llava, file: data.json, images: pictures}]",
+            "{type: llava, file: gone.json, images: photos}, {type: messages, file: lost.json}]\n"
+            "    validation: {data: [{type: llava, file: data.json, images: photos}]}",
+        ),
+        "3 sources of data cannot be used\n"
+        "  stages[0].data[0]: images: there is no folder DIR/photos; DIR/gone.json: there is no "
+        "such file\n"
+        "  stages[0].data[1]: DIR/lost.json: there is no such file\n"
+        "  stages[0].validation.data[0]: images: there is no folder DIR/photos",
+    ),
+    Case(
         "empty dataset",
         lambda folder: (folder / "data.json").write_text("[]"),
         SOURCE + "DIR/data.json: no record in it",

@@ -41,7 +41,8 @@ class ConversationFile(Source):
     def __init__(self, config: Config) -> None:
         self.config = config
         if config.images is not None and not config.images.is_dir():
-            raise DataError(f"images: there is no folder {config.images}")
+            also = "" if config.file.exists() else f"; {config.file}: there is no such file"
+            raise DataError(f"images: there is no folder {config.images}{also}")
         self.root = config.images.resolve() if config.images is not None else None
         self.records = Records(config.file, config.limit, self._checked)
 

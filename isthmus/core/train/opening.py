@@ -28,10 +28,17 @@ class OpenStage:
 
 
 def open_stages(settings: RunConfig) -> list[OpenStage]:
-    """Build what stages are made of. Raises InputError for what is missing or cannot be."""
+    """Build what stages are made of. Raises InputError for what is missing or cannot be; the
+    faults of all data at once."""
     check_trackers(settings.trackers)
     check(settings)
-    return [_open(settings, index, stage) for index, stage in enumerate(settings.stages)]
+    wrong: list[str] = []
+    stages = [_open(settings, index, stage, wrong) for index, stage in enumerate(settings.stages)]
+    if len(wrong) > 1:
+        raise DataError("\n  ".join([f"{len(wrong)} sources of data cannot be used", *wrong]))
+    if wrong:
+        raise DataError(wrong[0])
+    return stages
 
 
 def texts(stages: Sequence[OpenStage]) -> Iterator[str]:
@@ -53,7 +60,8 @@ def needed_parts(settings: RunConfig, stages: Sequence[OpenStage]) -> set[str]:
     return needed & there
 
 
-def _open(settings: RunConfig, index: int, stage: StageConfig) -> OpenStage:
+def _open(settings: RunConfig, index: int, stage: StageConfig, wrong: list[str]) -> OpenStage:
+    """The stage; what keeps its sources from being opened is added to `wrong`."""
     template = stage.template or settings.template
     seed_draws(derive(settings.seed, "objective", index))
     held_out = stage.validation.data if stage.validation else ()
@@ -62,12 +70,12 @@ def _open(settings: RunConfig, index: int, stage: StageConfig) -> OpenStage:
         config=stage,
         objective=objective_of(stage).build(),
         template=template.build() if template else None,
-        mixture=Mixture(_sources(stage.data, f"stages[{index}].data")),
-        held_out=_sources(held_out, f"stages[{index}].validation.data"),
+        mixture=Mixture(_sources(stage.data, f"stages[{index}].data", wrong)),
+        held_out=_sources(held_out, f"stages[{index}].validation.data", wrong),
     )
 
 
-def _sources(configs: Iterable[Source.Config], where: str) -> tuple[Source, ...]:
+def _sources(configs: Iterable[Source.Config], where: str, wrong: list[str]) -> tuple[Source, ...]:
     sources = []
     for number, config in enumerate(configs):
         try:
@@ -75,6 +83,7 @@ def _sources(configs: Iterable[Source.Config], where: str) -> tuple[Source, ...]
             if not len(source):
                 raise DataError("there is no sample in it")
         except DataError as error:
-            raise DataError(f"{where}[{number}]: {error}") from error
-        sources.append(source)
+            wrong.append(f"{where}[{number}]: {error}")
+        else:
+            sources.append(source)
     return tuple(sources)
