@@ -29,6 +29,9 @@ MAX_PIXELS = 89_478_485
 """Width times height of the largest picture, read off its header before anything is decoded:
 a quarter of a GiB as RGB, which is Pillow's own line between a picture and a bomb."""
 
+MAX_BYTES = 8 * MAX_PIXELS
+"""Size of the largest file: such a picture uncompressed, in four channels of 16 bits."""
+
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,14 +45,22 @@ _TRANSPOSE = {
 
 
 def open_picture(
-    picture: Picture, origin: str = "", *, max_pixels: int = MAX_PIXELS
+    picture: Picture,
+    origin: str = "",
+    *,
+    content: bytes | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
     """The whole picture as 8-bit RGB, upright, transparency on white.
 
-    `origin` says which record asked for it. Raises ImageError.
+    `origin` says which record asked for it; `content` is the file, where it was read before.
+    Raises ImageError.
     """
     where = _where(picture, origin)
-    with _opened(picture, where, max_pixels) as image:
+    if content is None and isinstance(picture, Path):
+        # One read instead of Pillow's ten small ones.
+        content = read_picture(picture, origin)
+    with _opened(picture, where, max_pixels, content) as image:
         turn = _TRANSPOSE.get(_orientation(image))
         try:
             image.load()
@@ -64,12 +75,31 @@ def open_picture(
 
 
 def picture_size(
-    picture: Picture, origin: str = "", *, max_pixels: int = MAX_PIXELS
+    picture: Picture,
+    origin: str = "",
+    *,
+    content: bytes | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[int, int]:
     """(width, height) that `open_picture` would give, from the header alone."""
-    with _opened(picture, _where(picture, origin), max_pixels) as image:
+    with _opened(picture, _where(picture, origin), max_pixels, content) as image:
         width, height = image.size
         return (height, width) if _orientation(image) >= 5 else (width, height)
+
+
+def read_picture(picture: Path, origin: str = "", *, max_bytes: int = MAX_BYTES) -> bytes:
+    """The bytes of a picture's file. Raises ImageError."""
+    where = _where(picture, origin)
+    with _stream(picture, where) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > max_bytes:
+            raise ImageError(
+                f"{where}: {size} bytes; at most {max_bytes} are read. Make it smaller"
+            )
+        try:
+            return stream.read()
+        except OSError as error:
+            raise ImageError(f"{where}: cannot be read ({error.strerror})") from None
 
 
 def _where(picture: Picture, origin: str) -> str:
@@ -78,14 +108,16 @@ def _where(picture: Picture, origin: str) -> str:
 
 
 @contextmanager
-def _opened(picture: Picture, where: str, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(
+    picture: Picture, where: str, max_pixels: int, content: bytes | None
+) -> Iterator[Image.Image]:
     """The picture with its header read and its size checked, not yet decoded."""
     with ExitStack() as stack:
         if isinstance(picture, Image.Image):
             image = picture
         else:
             # Pillow closes neither a stream that it was given nor, after errors, the picture.
-            stream = stack.enter_context(_stream(picture, where))
+            stream = stack.enter_context(_stream(picture if content is None else content, where))
             image = stack.enter_context(_header(stream, where, max_pixels))
         if image.width * image.height > max_pixels:
             size = f"{image.width} x {image.height}"

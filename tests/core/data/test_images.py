@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from isthmus.core.data.images import MAX_PIXELS, open_picture, picture_size
+from isthmus.core.data.images import MAX_PIXELS, open_picture, picture_size, read_picture
 from isthmus.errors import ImageError
 
 
@@ -213,3 +213,12 @@ def test_real_photos_open(data_folder):
     assert photos
     for photo in photos:
         assert open_picture(photo).size == picture_size(photo)
+
+
+def test_a_file_is_read_up_to_a_size(tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encoded(gradient(), "JPEG"))
+    assert read_picture(path) == path.read_bytes()
+    size = path.stat().st_size
+    with pytest.raises(ImageError, match=f"^row 1: .*photo.jpg: {size} bytes; at most 9 are read"):
+        read_picture(path, "row 1", max_bytes=9)
