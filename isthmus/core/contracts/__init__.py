@@ -58,6 +58,7 @@ from isthmus.core.contracts.tuner import HandOver, ParameterGroup, Tuner
 from isthmus.core.contracts.vision import (
     CrossAttentionStates,
     Features,
+    FeatureStore,
     Grid,
     Grids,
     Images,
@@ -84,6 +85,7 @@ __all__ = [
     "EventList",
     "Events",
     "Example",
+    "FeatureStore",
     "Features",
     "Grid",
     "Grids",

@@ -21,7 +21,7 @@ from isthmus.core.contracts.conversation import Sample
 from isthmus.core.contracts.llm import Segments
 from isthmus.core.contracts.part import Part, PartConfig
 from isthmus.core.contracts.template import Template
-from isthmus.core.contracts.vision import Grids, Images, ImageTransform
+from isthmus.core.contracts.vision import FeatureStore, Grids, Images, ImageTransform
 
 
 class Batch(Protocol):
@@ -116,6 +116,8 @@ class Tools:
     max_length: int | None = None
     blind: bool = False
     """Every picture is replaced by a grey one of its size: the blind control."""
+    store: FeatureStore | None = None
+    """Of a picture whose features are kept there, no pixel is decoded."""
 
 
 class Example(Protocol):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar, Protocol
 
 import torch
 from PIL import Image
@@ -40,6 +41,9 @@ Grids = tuple[Grid, ...]
 class ImageTransform(ABC):
     """Turns a picture into what the encoder looks at. Light and picklable: it goes to workers."""
 
+    draws: ClassVar[bool] = False
+    """Whether it draws at random: the same picture may then come out differently."""
+
     @abstractmethod
     def __call__(self, image: Image.Image) -> Tensor:
         """RGB picture -> (crops 3 height width) uint8; the encoder normalises on its device."""
@@ -54,18 +58,32 @@ class Images:
     """A batch of images as a transform made them.
 
     `pixels` (crops 3 height width) uint8; `crops[i]` of them belong to image i, and
-    `grids[i]` is its layout.
+    `grids[i]` is its layout. Equal `keys` stand for equal images; there are none where nobody
+    compared them. An image without crops was looked at before: `known` (tokens dim) has the
+    features of all such images, end to end. An encoder never gets to see these.
     """
 
     pixels: Tensor
     crops: tuple[int, ...]
     grids: tuple[Grids, ...]
+    keys: tuple[str, ...] = ()
+    known: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.crops)
 
     def to(self, device: torch.device) -> Images:
-        return replace(self, pixels=self.pixels.to(device, non_blocking=True))
+        known = None if self.known is None else self.known.to(device, non_blocking=True)
+        return replace(self, pixels=self.pixels.to(device, non_blocking=True), known=known)
+
+    def take(self, indices: Sequence[int]) -> Images:
+        """The images of these numbers alone, in this order; at least one, all with crops."""
+        runs = torch.split(self.pixels, list(self.crops))
+        return Images(
+            pixels=torch.cat([runs[index] for index in indices]),
+            crops=tuple(self.crops[index] for index in indices),
+            grids=tuple(self.grids[index] for index in indices),
+        )
 
     @staticmethod
     def of(pictures: list[Image.Image], transform: ImageTransform) -> Images:
@@ -79,11 +97,15 @@ class Images:
 
     @staticmethod
     def joined(batches: Sequence[Images]) -> Images:
-        """These batches as one, in order; at least one."""
+        """These batches as one, in order; at least one. All have keys, or the batch has none."""
+        pixels = [batch.pixels for batch in batches if len(batch.pixels)]
+        known = [batch.known for batch in batches if batch.known is not None]
         return Images(
-            pixels=torch.cat([batch.pixels for batch in batches]),
+            pixels=torch.cat(pixels) if pixels else batches[0].pixels,
             crops=tuple(count for batch in batches for count in batch.crops),
             grids=tuple(grids for batch in batches for grids in batch.grids),
+            keys=tuple(key for batch in batches for key in batch.keys),
+            known=torch.cat(known) if known else None,
         )
 
 
@@ -101,13 +123,29 @@ class Features:
     def counts(self) -> tuple[int, ...]:
         return tuple(sum(grid.num_features for grid in grids) for grids in self.grids)
 
+    def runs(self) -> tuple[Tensor, ...]:
+        """(tokens dim) of every image by itself."""
+        return torch.split(self.values, list(self.counts))
+
     def padded(self) -> tuple[Tensor, Tensor]:
         """(images tokens dim) and its mask (images tokens), True where a feature is real."""
-        runs = torch.split(self.values, list(self.counts))
-        values = torch.nn.utils.rnn.pad_sequence(list(runs), batch_first=True)
+        values = torch.nn.utils.rnn.pad_sequence(list(self.runs()), batch_first=True)
         counts = torch.tensor(self.counts, device=values.device)
         mask = torch.arange(values.shape[1], device=values.device)[None] < counts[:, None]
         return values, mask
+
+
+class FeatureStore(Protocol):
+    """Features of a frozen encoder, kept by what the image is. Picklable: data workers read it,
+    and what training had to compute it adds."""
+
+    def get(self, key: str) -> Tensor | None:
+        """(tokens dim) of an image, on the host; None where they are not kept."""
+        ...
+
+    def put(self, features: Mapping[str, Tensor]) -> None:
+        """Key -> (tokens dim), what one call of the encoder gave."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from isthmus.core.contracts import (
@@ -23,7 +22,8 @@ from isthmus.core.contracts import (
     Turn,
 )
 from isthmus.core.data.encode import Tokens, lay_out, tokenize
-from isthmus.core.data.images import open_picture, picture_size
+from isthmus.core.data.images import picture_size
+from isthmus.core.data.view import compared, look, transform_of
 from isthmus.errors import DataError, PartError, Unsupervised
 
 Write = Callable[[Sequence[Turn], Any], list[Span]]
@@ -77,8 +77,10 @@ def count_tokens(sample: Sample, tools: Tools) -> int:
     """Tokens of `encode_sample`, from pictures' headers alone. Raises ImageError."""
     template = _template(tools)
     tokens = _tokens(sample, template.spans, tools)
-    sizes = [picture_size(picture, sample.origin) for picture in sample.images]
-    places = {index: _places(_grids(size, tools), tools) for index, size in enumerate(sizes)}
+    places = {}
+    for index, picture in enumerate(sample.images):
+        grids = transform_of(tools).grids(picture_size(picture, sample.origin))
+        places[index] = _places(grids, tools)
     return len(lay_out(tokens, places, tools.max_length).ids)
 
 
@@ -97,7 +99,7 @@ def collate(examples: Sequence[Encoded]) -> Pack:
         targets=targets,
         segments=Segments(tuple(example.num_tokens for example in examples)),
         visual=torch.cat(visual),
-        images=Images.joined(images) if images else None,
+        images=compared(Images.joined(images)) if images else None,
         stands=torch.tensor(stands, dtype=torch.long).reshape(-1, 2),
         text=ConnectorText.of(texts) if texts else None,
         samples=tuple(example.id for example in examples),
@@ -109,9 +111,8 @@ def _encode(
     sample: Sample, write: Write, tools: Tools, max_length: int | None, learn: bool = True
 ) -> Encoded:
     tokens = _tokens(sample, write, tools)
-    pictures = [_picture(sample, index, tools) for index in range(len(sample.images))]
-    grids = [_grids(picture.size, tools) for picture in pictures]
-    places = {index: _places(grid, tools) for index, grid in enumerate(grids)}
+    views = [look(picture, sample.origin, tools) for picture in sample.images]
+    places = {index: _places(view.grids, tools) for index, view in enumerate(views)}
     layout = lay_out(tokens, places, max_length)
     ids = torch.tensor(layout.ids, dtype=torch.long)
     learnt = torch.tensor(layout.supervised, dtype=torch.bool)
@@ -119,13 +120,13 @@ def _encode(
     if learn:
         # A position is asked for the token that follows it; a pack's next sample is none.
         targets[:-1] = torch.where(learnt[1:], ids[1:], Pack.IGNORE)
-    kept = [pictures[index] for index in layout.images]
+    kept = [views[index].images() for index in layout.images]
     return Encoded(
         id=sample.id,
         ids=ids,
         targets=targets,
         visual=torch.tensor(layout.visual, dtype=torch.long),
-        images=Images.of(kept, tools.transform) if kept and tools.transform else None,
+        images=Images.joined(kept) if kept else None,
         stands=layout.stands,
         texts=_texts(sample, layout.images, tools.connector_tokenizer),
     )
@@ -151,19 +152,6 @@ def _tokens(sample: Sample, write: Write, tools: Tools) -> Tokens:
         return tokenize(write(sample.turns, tools.tokenizer), tools.tokenizer)
     except DataError as error:
         raise DataError(f"{sample.origin}: {error}") from None
-
-
-def _picture(sample: Sample, index: int, tools: Tools) -> Image.Image:
-    picture = sample.images[index]
-    if tools.blind:
-        return Image.new("RGB", picture_size(picture, sample.origin), "grey")
-    return open_picture(picture, sample.origin)
-
-
-def _grids(size: tuple[int, int], tools: Tools) -> Grids:
-    if tools.transform is None or tools.num_tokens is None:
-        raise PartError("the data has images; looking at them takes an encoder and a connector")
-    return tools.transform.grids(size)
 
 
 def _places(grids: Grids, tools: Tools) -> int:

@@ -24,6 +24,7 @@ from isthmus.core.contracts import (
     CrossAttentionStates,
     Encoder,
     Features,
+    FeatureStore,
     Images,
     Pack,
     QueryConnector,
@@ -32,6 +33,7 @@ from isthmus.core.contracts import (
     Tools,
 )
 from isthmus.core.model.draw import drawn_from
+from isthmus.core.model.features import encode_once
 from isthmus.core.model.layout import sees
 from isthmus.errors import PartError
 
@@ -51,6 +53,8 @@ class VisionLanguageModel(nn.Module):
         self.connector = connector
         self.llm = llm
         self.text_encoder = text_encoder
+        self.store: FeatureStore | None = None
+        """Where the features of a frozen encoder are kept."""
         self._hooks: list[RemovableHandle] = []
         self._attach()
 
@@ -81,6 +85,7 @@ class VisionLanguageModel(nn.Module):
             num_tokens=self.connector.config.num_tokens if self.connector is not None else None,
             max_length=max_length,
             blind=blind,
+            store=self.store,
         )
 
     def train(self, mode: bool = True) -> Self:
@@ -174,15 +179,18 @@ class VisionLanguageModel(nn.Module):
         return seen
 
     def encode(self, images: Images) -> Features:
-        """The encoder's features; a frozen encoder keeps no graph and drops nothing out."""
+        """The encoder's features; a frozen encoder keeps no graph and drops nothing out. One in
+        eval mode sees an image once that occurs twice."""
         if self.encoder is None:
             raise PartError("a batch with images needs an `encoder`")
         trained = learns(self.encoder)
         if not trained:
             self.encoder.eval()
         with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-            features: Features = self.encoder(images)
-        return features
+            if self.encoder.training:
+                features: Features = self.encoder(images)
+                return features
+            return encode_once(self.encoder, images, self.store)
 
     def _nothing(self, embeds: Tensor) -> Tensor | None:
         """Zero, by way of encoder and connector where they are part of the step.
