@@ -16,6 +16,7 @@ from isthmus.core.checkpoint.folder import (
 from isthmus.core.checkpoint.loading import Checkpoint, load
 from isthmus.core.checkpoint.manifest import verify
 from isthmus.core.checkpoint.optimizer import flatten_optimizer, restore_optimizer
+from isthmus.core.checkpoint.provenance import other_versions
 from isthmus.core.checkpoint.saving import save
 from isthmus.core.checkpoint.state import TrainerState
 from isthmus.core.checkpoint.weights import weights_hash
@@ -30,6 +31,7 @@ __all__ = [
     "flatten_optimizer",
     "latest",
     "load",
+    "other_versions",
     "prune",
     "restore_optimizer",
     "save",

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+from isthmus.core.checkpoint.state import TrainerState
 from isthmus.registry import get_registry
 
 _LIBRARIES = (
@@ -35,6 +36,18 @@ def versions() -> dict[str, str]:
 def plugins() -> dict[str, str]:
     """Distribution -> version of all that registered a part."""
     return {entry.distribution: entry.version for entry in get_registry().entries()}
+
+
+def other_versions(state: TrainerState) -> list[str]:
+    """`torch 2.11.0, now 2.15.0`: what a run was saved with and is not what is installed. A
+    plugin that came since gave it nothing, and is not listed."""
+    now = plugins() | versions()
+    before = {**state.plugins, **state.versions}
+    return [
+        f"{name} {version}, now {now.get(name, 'not installed')}"
+        for name, version in sorted(before.items())
+        if now.get(name) != version
+    ]
 
 
 def _version(distribution: str) -> str:

@@ -26,6 +26,14 @@ class OpenStage:
     mixture: Mixture
     held_out: tuple[Source, ...]
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What names the stage's data, and that of its validation, on resume."""
+        found = {self.config.name: self.mixture.fingerprint}
+        if self.held_out:
+            found[f"{self.config.name}/validation"] = Mixture(self.held_out).fingerprint
+        return found
+
 
 def open_stages(settings: RunConfig) -> list[OpenStage]:
     """Build what stages are made of. Raises InputError for what is missing or cannot be; the

@@ -15,6 +15,7 @@ from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.core.train.config import RunConfig
 from isthmus.core.train.history import History
 from isthmus.core.train.lines import LineFile
+from isthmus.core.train.lock import RunLock
 from isthmus.core.train.opening import OpenStage, needed_parts, open_stages, texts
 from isthmus.core.train.parallel import Parallel
 from isthmus.core.train.progress import SKIPPED, MetricsFile, Trackers, steps_over
@@ -44,20 +45,20 @@ def run(
     settings = _typed(config, overrides)
     parallel = Parallel(settings.threads)
     stages = parallel.main_first(lambda: open_stages(settings))
-    start = find_start(settings, stages, parallel, resume)
-    if start.checkpoint and start.index == len(stages):
-        last = start.checkpoint.folder
-        parallel.on_main(lambda: settle(last))
-        return last
-    model, history = parallel.main_first(lambda: _model(settings, stages, start))
-    parallel.on_main(lambda: claim(settings))
     with ExitStack() as until_done:
+        lock = until_done.enter_context(RunLock(settings.out))
+        start = find_start(settings, stages, parallel, resume, lock)
+        if start.checkpoint and start.index == len(stages):
+            last = start.checkpoint.folder
+            parallel.on_main(lambda: settle(last))
+            return last
+        model, history = parallel.main_first(lambda: _model(settings, stages, start))
+        parallel.on_main(lambda: claim(settings, lock))
         done = start.done(stages)
         heard = _listeners(settings, done, parallel, events, until_done)
         left_out = LineFile(settings.out / SKIPPED, done) if parallel.is_main else None
         stop = until_done.enter_context(stop_on_signals())
-        notes = tuple(f"skipped a checkpoint: {line}" for line in start.skipped)
-        session = Session(settings, parallel, model, history, heard, left_out, stop, notes)
+        session = Session(settings, parallel, model, history, heard, left_out, stop, start.notes)
         under_way = start.under_way
         for stage in stages[start.index :]:
             folder = Stage(session, stage, under_way).train()

@@ -78,7 +78,7 @@ class Session:
             step=step,
             finished=finished,
             data={"skipped": skipped},
-            fingerprints={name: stage.mixture.fingerprint},
+            fingerprints=stage.fingerprints,
             extra={"changed": sorted(self.history.changed), "owed": owed},
         )
         optimizer = None if finished else flatten_optimizer(engine.optimizer, engine.learning)

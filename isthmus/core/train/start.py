@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isthmus.core.checkpoint import CHECKPOINTS, Checkpoint, Found, TrainerState, load
+from isthmus.core.checkpoint import CHECKPOINTS, Checkpoint, TrainerState, load, other_versions
 from isthmus.core.config import dump, parse
 from isthmus.core.train.config import RunConfig
+from isthmus.core.train.lock import RunLock
 from isthmus.core.train.opening import OpenStage
 from isthmus.core.train.parallel import Parallel
 from isthmus.errors import CheckpointError, InputError
@@ -27,11 +28,12 @@ FREE = re.compile(r"out|workers|threads|trackers|keep|stages\[\d+\]\.save_every"
 class Start:
     """Where a run takes up: before stage `index`, or inside it. None of it is a new run.
 
-    `skipped` says which newer checkpoints are damaged, one line each.
+    `notes` say which newer checkpoints are damaged, and what may make the rest of the run
+    another one.
     """
 
     checkpoint: Checkpoint | None = None
-    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def index(self) -> int:
@@ -58,18 +60,25 @@ class Start:
 
 
 def find_start(
-    settings: RunConfig, stages: Sequence[OpenStage], parallel: Parallel, resume: bool
+    settings: RunConfig,
+    stages: Sequence[OpenStage],
+    parallel: Parallel,
+    resume: bool,
+    lock: RunLock,
 ) -> Start:
-    """Where to begin; nothing is written. Raises InputError when the folder holds another
-    run, or this one and `resume` is not set, or when settings or data are not those before."""
-    found = parallel.on_main(lambda: _find(settings, stages, resume))
-    return Start(load(found.folder, deep=False), found.skipped) if found else Start()
+    """Where to begin; nothing is written but the lock. Raises InputError when another run holds
+    the folder, when it has another run in it, or this one and `resume` is not set, or when
+    settings or data are not those before."""
+    found = parallel.on_main(lambda: _find(settings, stages, resume, lock))
+    return Start(load(found[0], deep=False), found[1]) if found else Start()
 
 
-def claim(settings: RunConfig) -> None:
+def claim(settings: RunConfig, lock: RunLock) -> None:
     """Make the run's folder, with the resolved configuration in it."""
     try:
-        settings.out.mkdir(parents=True, exist_ok=True)
+        # A folder that was not there when the run was opened is another run's by now.
+        settings.out.mkdir(parents=True, exist_ok=lock.held is not None or not lock.offered)
+        lock.take()
         (settings.out / CONFIG).write_text(dump(settings), encoding="utf-8")
     except OSError as error:
         raise InputError(f"out: {settings.out} cannot be written: {error.strerror}") from error
@@ -84,9 +93,14 @@ def state_of(checkpoint: Checkpoint) -> TrainerState:
     return checkpoint.trainer
 
 
-def _find(settings: RunConfig, stages: Sequence[OpenStage], resume: bool) -> Found | None:
+def _find(
+    settings: RunConfig, stages: Sequence[OpenStage], resume: bool, lock: RunLock
+) -> tuple[Path, tuple[str, ...]] | None:
+    """Folder of the newest whole checkpoint, and notes."""
     out = settings.out
     _check_place(out)
+    if out.exists():
+        lock.take()
     holds = (out / CONFIG).exists() or (out / CHECKPOINTS).exists()
     if holds and not resume:
         raise InputError(
@@ -99,7 +113,13 @@ def _find(settings: RunConfig, stages: Sequence[OpenStage], resume: bool) -> Fou
     checkpoint = load(out)
     _refuse_drift(checkpoint, settings)
     _refuse_other_data(checkpoint, stages)
-    return Found(checkpoint.folder, checkpoint.skipped)
+    notes = [f"skipped a checkpoint: {line}" for line in checkpoint.skipped]
+    if others := other_versions(state_of(checkpoint)):
+        notes.append(
+            f"saved with other versions: {', '.join(others)}. The same numbers to the last bit "
+            "are promised with those of before alone"
+        )
+    return checkpoint.folder, tuple(notes)
 
 
 def _check_place(out: Path) -> None:
@@ -137,9 +157,10 @@ def _differences(before: Any, now: Any, where: str) -> Iterator[str]:
 def _refuse_other_data(checkpoint: Checkpoint, stages: Sequence[OpenStage]) -> None:
     before = state_of(checkpoint).fingerprints
     for stage in stages:
-        now = stage.mixture.fingerprint
-        if before.get(stage.config.name, now) != now:
-            raise InputError(
-                f"stages[{stage.index}].data: it is not the data that {checkpoint.folder} was "
-                "trained on; give back the same records, or start a new run with --out"
-            )
+        for name, now in stage.fingerprints.items():
+            if before.get(name, now) != now:
+                section = name.removeprefix(stage.config.name).replace("/", ".") or ".data"
+                raise InputError(
+                    f"stages[{stage.index}]{section}: it is not the data that {checkpoint.folder} "
+                    "was trained with; give back the same records, or start a new run with --out"
+                )

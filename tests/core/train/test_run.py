@@ -40,6 +40,7 @@ def test_two_stages_leave_what_they_promise(tmp_path: Path):
     out = tmp_path / "run"
     assert final == out / "checkpoints" / "02-instruct-000003"  # 10 samples in steps of 4
     assert {path.name for path in out.iterdir()} == {
+        ".lock",
         "config.yaml",
         "metrics.jsonl",
         "curves.png",
