@@ -36,8 +36,8 @@ class Speed:
         self.recent = [*self.recent[-19:], event]
 
     def describe(self) -> str:
-        """`loss 2.31  lr 1.0e-03  1,204 tokens/s  37.1 samples/s  data wait 2 %  packs 98 % full`,
-        the last where packs have a capacity."""
+        """`loss 2.31  lr 1.0e-03  1,204 tokens/s  37.1 samples/s  data wait 2%  packs 98% full
+        MFU 41.5%`: packs where they have a capacity, MFU where the device's peak is known."""
         seconds = max(sum(event.seconds for event in self.recent), 1e-9)
         tokens = sum(event.tokens for event in self.recent) / seconds
         samples = sum(event.samples for event in self.recent) / seconds
@@ -45,9 +45,11 @@ class Speed:
         loss = sum(event.loss for event in self.recent) / len(self.recent)
         full = [e.metrics["packing"] for e in self.recent if "packing" in e.metrics]
         packs = f"  packs {sum(full) / len(full):.0%} full" if full else ""
+        used = sum((event.mfu or 0.0) * event.seconds for event in self.recent) / seconds
+        mfu = "" if self.recent[-1].mfu is None else f"  MFU {used:.1%}"
         return (
             f"loss {loss:.3f}  lr {self.recent[-1].lr:.1e}  {tokens:,.0f} tokens/s  "
-            f"{samples:.1f} samples/s  data wait {wait:.0%}{packs}"
+            f"{samples:.1f} samples/s  data wait {wait:.0%}{packs}{mfu}"
         )
 
     def eta(self, steps: int) -> str:

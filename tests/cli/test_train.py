@@ -15,7 +15,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from isthmus.cli import app
-from isthmus.cli.display import Bar, Display, Lines, clock
+from isthmus.cli.display import Bar, Display, Lines, Speed, clock
 from isthmus.cli.train import _met_by_all
 from isthmus.core.contracts import (
     CheckpointSaved,
@@ -105,6 +105,13 @@ def test_bar_shows_speed_and_counts():
     text = shown(Bar, terminal=True)
     assert "40/40" in text
     assert "2,000 tokens/s" in text
+
+
+def test_speed_says_mfu_where_the_peak_is_known():
+    speed = Speed()
+    speed.add(step(1, mfu=0.4, seconds=1.0))
+    speed.add(step(2, mfu=0.5, seconds=3.0))
+    assert speed.describe().endswith("data wait 10%  MFU 47.5%")
 
 
 def test_clock_is_read_like_one():

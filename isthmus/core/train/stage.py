@@ -12,9 +12,11 @@ from isthmus.core.data.loader import StepData
 from isthmus.core.model.decoder import Decoder
 from isthmus.core.train.engine import StepResult
 from isthmus.core.train.filling import filling, filling_metrics
+from isthmus.core.train.flops import FlopModel
 from isthmus.core.train.freeze import FrozenWeights
 from isthmus.core.train.opening import OpenStage
 from isthmus.core.train.optimizer import set_lr
+from isthmus.core.train.peaks import peak
 from isthmus.core.train.schedule import lr_factor
 from isthmus.core.train.session import Session
 from isthmus.core.train.setup import make_engine, make_loader, make_preparer, tune
@@ -37,6 +39,9 @@ class Stage:
         preparer = make_preparer(session, stage)
         self.loader = make_loader(session, stage, preparer, self.first_step, self.skipped)
         self.steps = self.loader.plan.steps
+        bf16 = session.settings.precision == "bf16"
+        self.flops = FlopModel.of(session.model, bf16)
+        self.peak = peak(session.parallel.device, bf16)
         self.engine = make_engine(session, stage, self.tuned, preparer, checkpoint)
         held_out = self.config.validation
         self.validation = Validation(session, stage, held_out, preparer) if held_out else None
@@ -54,7 +59,7 @@ class Stage:
             self._after_step(self.first_step, None)
         for data, begun, waited in timed(iter(self.loader)):
             result = self._step(data, begun, waited)
-            self._after_step(data.step + 1, self.session.stop.agreed(result.shared[4:]))
+            self._after_step(data.step + 1, self.session.stop.agreed(result.shared[5:]))
         self.frozen.check(self.session.model.parts())
         for item in self.tuned:
             self.session.history.finish(item)
@@ -67,18 +72,21 @@ class Stage:
 
     def _step(self, data: StepData, begun: float, waited: float) -> StepResult:
         lr = set_lr(self.engine.optimizer, lr_factor(self.config.schedule, data.step, self.steps))
+        flops = self.flops.step(data.batches) if self.flops else None
         filled = filling(data.batches, self.session.model.llm)
         result = self.engine.step(
             data.step,
             data.batches,
-            lambda: [waited, len(data.skipped), *filled, *self.session.stop.share()],
+            lambda: [waited, len(data.skipped), flops or 0.0, *filled, *self.session.stop.share()],
         )
-        all_waited, all_skipped, packs, padding = result.shared[:4]
+        all_waited, all_skipped, all_flops, packs, padding = result.shared[:5]
         if all_skipped:
             self.skipped += int(all_skipped)
             self.session.list_skipped(self.config.name, data.step + 1, data.skipped)
         if result.loss is not None:
             seconds = time.monotonic() - begun
+            world = self.session.parallel.world
+            could = self.peak * world * seconds if self.peak else None
             capacity = self.config.batch.capacity
             full = filling_metrics(result.counts.tokens, packs, padding, capacity)
             event = StepEnded(
@@ -93,8 +101,10 @@ class Stage:
                 samples=int(result.counts.samples),
                 images=int(result.counts.images),
                 seconds=seconds,
-                data_wait=min(1.0, all_waited / self.session.parallel.world / seconds),
+                data_wait=min(1.0, all_waited / world / seconds),
                 metrics={**full, **result.metrics},
+                flops=all_flops or None,
+                mfu=all_flops / could if could and all_flops else None,
             )
             self.session.tell("step_ended", event)
         return result

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +19,13 @@ from isthmus.core.model.config import ModelConfig
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.core.train.flops import FlopModel
 from isthmus.core.train.peaks import peak_of
+from isthmus.core.train.run import run
 from isthmus.core.train.tuning import apply_tuners
 from isthmus.plugins.objectives.lm import LanguageModelling
 from isthmus.plugins.tuners.full import Full
 from isthmus.plugins.tuners.lora import Lora
 from isthmus.testing import tiny_pictures, tiny_tokenizer
+from tests.core.train.tiny import stage, tiny_run, write_data
 
 CLIP = {
     "hidden_size": 24,
@@ -200,6 +204,14 @@ def test_experts_that_a_token_does_not_meet_give_no_figure():
     made = model(LLAMA, {"type": "clip", "config": CLIP})
     made.llm.model.model.layers[0].mlp.experts = nn.Parameter(torch.zeros(4, 8, 8))
     assert FlopModel.of(made, bf16=False) is None
+
+
+def test_metrics_say_the_flops_of_every_step(tmp_path: Path):
+    write_data(tmp_path, count=8)
+    run(tiny_run(tmp_path, stage(tmp_path, steps=2)))
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert all(line["flops"] > 1e6 for line in lines if "loss" in line)
+    assert not any("mfu" in line for line in lines)  # no known peak on a CPU
 
 
 @pytest.mark.parametrize(
