@@ -29,11 +29,12 @@ from isthmus.core.contracts import (
     ConnectorText,
     CrossAttentionConnector,
     Features,
+    Images,
     Pack,
     QueryConnector,
     Segments,
 )
-from isthmus.core.model.vlm import VisionLanguageModel
+from isthmus.core.model.vlm import VisionLanguageModel, learns
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class FlopModel:
 
     Operations of the encoder for each of its crops, of the connector for each feature, of the
     LLM's layers for each token, of its head for each supervised token, and of attention for
-    each pair of tokens: one entry a layer, with how far back it looks.
+    each pair of tokens: one entry a layer, with how far back it looks. A frozen encoder looks
+    `once` at an image that occurs twice.
     """
 
     crop: float
@@ -50,6 +52,7 @@ class FlopModel:
     token: float
     row: float
     pairs: tuple[tuple[float, int | None], ...]
+    once: bool
 
     @staticmethod
     def of(model: VisionLanguageModel, bf16: bool) -> FlopModel | None:
@@ -70,7 +73,8 @@ class FlopModel:
         ):
             crop, feature, reaches = _sight(model, device)
             layers = _language(model.llm, device, reaches)
-        return FlopModel(crop, feature, *layers) if layers else None
+        once = model.encoder is None or not learns(model.encoder)
+        return FlopModel(crop, feature, *layers, once) if layers else None
 
     def step(self, batches: Sequence[Batch], causal: bool = True) -> float | None:
         """Operations of a step of these micro-batches, forward and backward. None for batches
@@ -83,10 +87,16 @@ class FlopModel:
             images = batch.images
             if images is not None:
                 features = sum(grid.num_features for grids in images.grids for grid in grids)
-                total += self.crop * len(images.pixels) + self.feature * features
+                total += self.crop * self._crops(images) + self.feature * features
             total += self.token * batch.num_tokens + self.row * batch.weight
             total += self._attention(batch.segments.lengths, causal)
         return total
+
+    def _crops(self, images: Images) -> int:
+        """Those that the encoder looks at; images whose features are known have none."""
+        if not self.once or not images.keys:
+            return sum(images.crops)
+        return sum(dict(zip(images.keys, images.crops, strict=True)).values())
 
     def _attention(self, lengths: Sequence[int], causal: bool) -> float:
         seen: dict[int | None, float] = {}

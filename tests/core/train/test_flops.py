@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,33 @@ def test_step_without_pictures_counts_no_encoder():
     made = model(LLAMA, {"type": "clip", "config": CLIP})
     apply_tuners(made.parts(), {"llm": Full.Config()})
     pack = batch(made, pictures=0)
+    counted = FlopModel.of(made, bf16=False).step([pack], causal=False)
+    assert counted == pytest.approx(executed(made, pack), rel=0.01)
+
+
+@pytest.mark.parametrize("trained", ["connector and llm", "everything"])
+def test_image_that_occurs_twice_is_looked_at_once_by_a_frozen_encoder(trained: str):
+    made = model(LLAMA, {"type": "clip", "config": CLIP})
+    apply_tuners(made.parts(), STAGES[trained])
+    pack = batch(made)
+    same = replace(pack.images, pixels=pack.images.pixels[:1].repeat(2, 1, 1, 1), keys=("a", "a"))
+    pack = replace(pack, images=same)
+    counted = FlopModel.of(made, bf16=False).step([pack], causal=False)
+    assert counted == pytest.approx(executed(made, pack), rel=0.01)
+
+
+def test_features_that_are_known_cost_nothing():
+    made = model(LLAMA, {"type": "clip", "config": CLIP})
+    apply_tuners(made.parts(), STAGES["connector"])
+    pack = batch(made)
+    looked = replace(pack.images, keys=("a", "b"))
+    known = replace(
+        looked,
+        pixels=looked.pixels[:0],
+        crops=(0, 0),
+        known=made.encode(pack.images).values,
+    )
+    pack = replace(pack, images=known)
     counted = FlopModel.of(made, bf16=False).step([pack], causal=False)
     assert counted == pytest.approx(executed(made, pack), rel=0.01)
 
