@@ -12,25 +12,39 @@ it did, what was promised, and where the promise is written. No network and no G
 from isthmus.testing.connector import check_connector
 from isthmus.testing.encoder import check_encoder
 from isthmus.testing.llm import check_llm
+from isthmus.testing.objective import check_objective
 from isthmus.testing.promises import ContractBroken
+from isthmus.testing.source import check_source
+from isthmus.testing.template import check_template
 from isthmus.testing.tiny import (
+    tiny_connector,
     tiny_encoder_config,
     tiny_llm_config,
     tiny_model_config,
     tiny_pictures,
+    tiny_samples,
+    tiny_template,
     tiny_texts,
     tiny_tokenizer,
 )
+from isthmus.testing.tuner import check_tuner
 
 __all__ = [
     "ContractBroken",
     "check_connector",
     "check_encoder",
     "check_llm",
+    "check_objective",
+    "check_source",
+    "check_template",
+    "check_tuner",
+    "tiny_connector",
     "tiny_encoder_config",
     "tiny_llm_config",
     "tiny_model_config",
     "tiny_pictures",
+    "tiny_samples",
+    "tiny_template",
     "tiny_texts",
     "tiny_tokenizer",
 ]

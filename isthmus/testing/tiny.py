@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from isthmus.core.config import validate_part
-from isthmus.core.contracts import LLM, Encoder
+from isthmus.core.config import create, validate_part
+from isthmus.core.contracts import LLM, Encoder, ImageSlot, Sample, Turn
 from isthmus.core.model.config import ModelConfig
 from isthmus.core.model.tokenizer import train_bpe
 
@@ -61,6 +61,32 @@ def tiny_texts() -> Iterator[str]:
 def tiny_tokenizer() -> Any:
     """A byte-level BPE of at most 300 tokens, control tokens `<pad>`, `<s>` and `</s>`."""
     return train_bpe(tiny_texts(), 300)
+
+
+def tiny_connector() -> Any:
+    """An MLP from the tiny encoder's width to the tiny LLM's."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return create("connector", "mlp", dim_in=24, dim_out=32)
+
+
+def tiny_template() -> Any:
+    """LLaVA-1.5's conversation."""
+    return create("template", "vicuna_v1")
+
+
+def tiny_samples() -> list[Sample]:
+    """Conversations with one picture, with two, and with none."""
+    first, second, third, _ = tiny_pictures()
+    ask, answer = "\nWhat is in the picture?", Turn("assistant", ("A red dog.",))
+    one = (Turn("user", (ImageSlot(0), ask)), answer)
+    two = (*one, Turn("user", ("And here? ", ImageSlot(1))), Turn("assistant", ("A cat.",)))
+    none = (Turn("user", ("What is a boat?",)), Turn("assistant", ("A house, and nothing else.",)))
+    return [
+        Sample("one", one, (first,), "tiny, record 1"),
+        Sample("two", two, (second, third), "tiny, record 2"),
+        Sample("none", none, (), "tiny, record 3"),
+    ]
 
 
 def tiny_pictures() -> list[Image.Image]:

@@ -1,0 +1,155 @@
+"""Does an objective keep its contract (`isthmus.core.contracts.objective`)?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from io import BytesIO
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from isthmus.core.contracts import Batch, Loss, Objective, Preparer, Sample, Template, Tools
+from isthmus.core.model.build import build_model
+from isthmus.errors import ImageError
+from isthmus.testing.promises import build, check_config, close, in_worker, promise
+from isthmus.testing.tiny import tiny_model_config, tiny_samples, tiny_template, tiny_texts
+
+
+def check_objective(
+    config: Objective.Config,
+    model: Any = None,
+    samples: Sequence[Sample] | None = None,
+    template: Template | None = None,
+) -> None:
+    """Let the objective make batches of some samples and learn from them; raises ContractBroken.
+
+    `model` is, absent, a tiny one of encoder, connector and LLM; it is one with `parts()` and
+    `tools(template)`, as `isthmus.core.model.vlm.VisionLanguageModel`.
+    """
+    check_config(config)
+    objective: Objective = build(config)
+    name = type(objective).__qualname__
+    model = (model or build_model(tiny_model_config(), texts=tiny_texts)).eval()
+    absent = objective.needs - model.parts().keys()
+    promise(not absent, f"{name}.needs: the model has no part {', '.join(sorted(absent))}")
+    samples = list(samples or tiny_samples())
+    tools: Tools = model.tools(template or tiny_template())
+    preparer: Preparer = in_worker(objective.preparer(tools))
+    _check_lengths(name, preparer, samples)
+    batch = _batch(preparer, samples)
+    _check_batch(name, batch, preparer, samples)
+    _check_loss(objective, model, batch)
+    if objective.accumulates:
+        _check_sum(objective, model, preparer, samples)
+    again: Objective = build(config, seed=1)
+    again.load_state_dict(objective.state_dict(), strict=True)
+    close(
+        again(model, batch).sum, objective(model, batch).sum, f"{name}: with its weights reloaded"
+    )
+
+
+def _batch(preparer: Preparer, samples: Sequence[Sample]) -> Batch:
+    return preparer.collate([preparer.prepare(sample) for sample in samples])
+
+
+def _check_lengths(name: str, preparer: Preparer, samples: Sequence[Sample]) -> None:
+    for sample in samples:
+        said, found = preparer.length(sample), preparer.prepare(sample).num_tokens
+        promise(
+            said == found,
+            f"{name}: its preparer's `length` promises {said} tokens of sample {sample.id!r}, "
+            f"`prepare` gives {found}",
+        )
+        if not sample.images:
+            continue
+        cut = replace(sample, images=(_cut(), *sample.images[1:]))
+        try:
+            preparer.length(cut)
+        except ImageError:
+            promise(False, f"{name}: its preparer's `length` decodes pixels; the header will do")
+        try:
+            preparer.prepare(cut)
+        except ImageError:
+            continue
+        promise(False, f"{name}: a picture that is cut short must raise ImageError")
+
+
+def _cut() -> bytes:
+    """A picture whose header is there, and half of its pixels."""
+    buffer = BytesIO()
+    Image.effect_noise((64, 64), 90).save(buffer, "PNG")
+    return buffer.getvalue()[: buffer.tell() // 2]
+
+
+def _check_batch(name: str, batch: Batch, preparer: Preparer, samples: Sequence[Sample]) -> None:
+    wanted = (
+        tuple(sample.id for sample in samples),
+        sum(preparer.length(sample) for sample in samples),
+        sum(len(sample.images) for sample in samples),
+    )
+    found = (tuple(batch.samples), batch.num_tokens, batch.num_images)
+    promise(
+        found == wanted,
+        f"{name}: a batch's samples, num_tokens and num_images are {found} instead of {wanted}",
+    )
+    promise(batch.weight > 0, f"{name}: the batch's weight is {batch.weight}; it divides the loss")
+    moved = batch.to(torch.device("cpu"))
+    promise(type(moved) is type(batch), f"{name}: `to` of a batch must give a batch")
+
+
+def _check_loss(objective: Objective, model: Any, batch: Batch) -> None:
+    name = type(objective).__qualname__
+    loss: Loss = objective(model, batch)
+    promise(
+        loss.sum.ndim == 0 and bool(loss.sum.isfinite()) and loss.sum.requires_grad,
+        f"{name}: `Loss.sum` is a finite scalar with a gradient, not {loss.sum!r}",
+    )
+    promise(
+        loss.weight == batch.weight,
+        f"{name}: the batch said its weight is {batch.weight}, the loss says {loss.weight}",
+    )
+    close(objective(model, batch).sum, loss.sum, f"{name}: run twice in eval mode")
+    own = dict(objective.named_parameters())
+    gradients = torch.autograd.grad(loss.sum, list(own.values()), allow_unused=True) if own else ()
+    without = [key for key, got in zip(own, gradients, strict=True) if got is None]
+    promise(not without, f"{name}: no gradient reaches its own {', '.join(without)}")
+
+
+def _check_sum(
+    objective: Objective, model: Any, preparer: Preparer, samples: Sequence[Sample]
+) -> None:
+    """Loss, weight, metrics and gradient of a batch are the sums of its samples'."""
+    name = type(objective).__qualname__
+    whole: Loss = objective(model, _batch(preparer, samples))
+    alone: list[Loss] = [objective(model, _batch(preparer, [sample])) for sample in samples]
+    promise(
+        abs(whole.weight - sum(loss.weight for loss in alone)) < 1e-6,
+        f"{name}: the batch weighs {whole.weight}, its samples {[loss.weight for loss in alone]}",
+    )
+    close(
+        torch.stack([loss.sum for loss in alone]).sum(),
+        whole.sum,
+        f"{name}: the samples' losses added up, and the batch's (or say `accumulates = False`)",
+    )
+    names = {tuple(loss.metrics) for loss in (whole, *alone)}
+    promise(len(names) == 1, f"{name}: every batch has metrics of the same names; here {names}")
+    for key, value in whole.metrics.items():
+        parts = torch.stack([loss.metrics[key].detach().float() for loss in alone])
+        close(
+            parts.sum(), value.detach().float(), f"{name}: its metric {key!r}, a sum like the loss"
+        )
+    learning = [p for p in nn.ModuleList([model, objective]).parameters() if p.requires_grad]
+    close(
+        sum((_gradient(loss, learning) for loss in alone), torch.zeros(())),
+        _gradient(whole, learning),
+        f"{name}: the samples' gradients added up, and the batch's",
+    )
+
+
+def _gradient(loss: Loss, parameters: list[nn.Parameter]) -> Tensor:
+    found = torch.autograd.grad(loss.sum, parameters, allow_unused=True)
+    pairs = zip(found, parameters, strict=True)
+    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs])
