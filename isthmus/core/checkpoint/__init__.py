@@ -4,6 +4,7 @@ Resolved run as YAML, one safetensors file per part, tokenizer, the trainer's st
 and a manifest of hashes written last. Nothing is pickled, and nothing pickled is read.
 """
 
+from isthmus.core.checkpoint.background import Writer
 from isthmus.core.checkpoint.folder import (
     CHECKPOINTS,
     Found,
@@ -17,7 +18,7 @@ from isthmus.core.checkpoint.loading import Checkpoint, load
 from isthmus.core.checkpoint.manifest import verify
 from isthmus.core.checkpoint.optimizer import flatten_optimizer, restore_optimizer
 from isthmus.core.checkpoint.provenance import other_versions
-from isthmus.core.checkpoint.saving import save
+from isthmus.core.checkpoint.saving import prepare, save
 from isthmus.core.checkpoint.state import TrainerState
 from isthmus.core.checkpoint.weights import weights_hash
 
@@ -26,12 +27,14 @@ __all__ = [
     "Checkpoint",
     "Found",
     "TrainerState",
+    "Writer",
     "checkpoint_name",
     "find",
     "flatten_optimizer",
     "latest",
     "load",
     "other_versions",
+    "prepare",
     "prune",
     "restore_optimizer",
     "save",

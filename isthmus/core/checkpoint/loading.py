@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from isthmus.core import config as configs
 from isthmus.core.checkpoint.folder import find
 from isthmus.core.checkpoint.manifest import Manifest, PartEntry
-from isthmus.core.checkpoint.saving import MODEL, OBJECTIVE, OPTIMIZER, RUN, TOKENIZER, TRAINER
+from isthmus.core.checkpoint.saving import OBJECTIVE, OPTIMIZER, RUN, TRAINER
+from isthmus.core.checkpoint.snapshot import MODEL, TOKENIZER
 from isthmus.core.checkpoint.state import TrainerState
 from isthmus.core.checkpoint.weights import load_weights, read_weights, weights_hash
 from isthmus.core.contracts import PartConfig, Tuner

@@ -148,6 +148,9 @@ class RunConfig(Config):
     """Where metrics go besides `metrics.jsonl`."""
     keep: PositiveInt = 2
     """Checkpoints kept of a stage under way; the last of every stage stays."""
+    save: Literal["async", "sync"] = "async"
+    """`async` writes a checkpoint while training goes on, from a copy of what learns and its
+    optimizer's state in the host's memory; `sync` lets training wait, and takes no copy."""
 
     def check(self) -> Iterator[tuple[Place, str]]:
         parts = [name for name, _ in self.model.parts()]

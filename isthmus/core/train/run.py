@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from isthmus.core.checkpoint import settle
+from isthmus.core.checkpoint import Writer, settle
 from isthmus.core.config import dump, load, parse
 from isthmus.core.contracts import EventList, Events
 from isthmus.core.model.build import build_model
@@ -58,7 +58,9 @@ def run(
         heard = _listeners(settings, done, parallel, events, until_done)
         left_out = LineFile(settings.out / SKIPPED, done) if parallel.is_main else None
         stop = until_done.enter_context(stop_on_signals())
-        session = Session(settings, parallel, model, history, heard, left_out, stop, start.notes)
+        writer = until_done.enter_context(closing(Writer()))
+        told = heard, left_out, stop, writer
+        session = Session(settings, parallel, model, history, *told, start.notes)
         under_way = start.under_way
         for stage in stages[start.index :]:
             folder = Stage(session, stage, under_way).train()

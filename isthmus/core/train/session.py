@@ -10,9 +10,10 @@ from typing import Any
 from isthmus.core.checkpoint import (
     CHECKPOINTS,
     TrainerState,
+    Writer,
     checkpoint_name,
     flatten_optimizer,
-    save,
+    prepare,
 )
 from isthmus.core.config import dump
 from isthmus.core.contracts import CheckpointSaved, Events
@@ -31,7 +32,7 @@ from isthmus.core.train.signals import StopFlag
 class Session:
     """A run under way, seen from one process. `events` hear of it on the main one alone;
     `left_out` is there that lists what loaders skipped. `notes` are said when the next stage
-    begins."""
+    begins; `saving` is to be told when its checkpoint is whole."""
 
     settings: RunConfig
     parallel: Parallel
@@ -40,7 +41,9 @@ class Session:
     events: Events
     left_out: LineFile | None
     stop: StopFlag
+    writer: Writer
     notes: tuple[str, ...] = ()
+    saving: CheckpointSaved | None = None
 
     def tell(self, what: str, event: Any) -> None:
         """Fire an event."""
@@ -68,8 +71,10 @@ class Session:
         finished: bool,
         owed: bool = False,
     ) -> Path:
-        """Write a checkpoint of this moment; all processes wait for it. `owed` is a validation
-        that a signal cut short, for whoever goes on from here."""
+        """Begin to write a checkpoint of this moment, after the one before it; that of a stage's
+        end is waited for. `owed` is a validation that a signal cut short, for whoever goes on
+        from here."""
+        self.settle()
         name = stage.config.name
         folder = self.settings.out / CHECKPOINTS / checkpoint_name(stage.index, name, step)
         state = TrainerState(
@@ -83,7 +88,7 @@ class Session:
         )
         optimizer = None if finished else flatten_optimizer(engine.optimizer, engine.learning)
         self.parallel.on_main(
-            lambda: save(
+            lambda: self._write(
                 folder,
                 self.model,
                 dump(self.settings),
@@ -95,5 +100,19 @@ class Session:
                 keep=self.settings.keep,
             )
         )
-        self.tell("checkpoint_saved", CheckpointSaved(name, step, folder))
+        self.saving = CheckpointSaved(name, step, folder)
+        if finished or self.settings.save == "sync":
+            self.settle()
         return folder
+
+    def settle(self) -> None:
+        """Wait until the checkpoint under way is whole, and tell of it; what went wrong with it
+        is raised on all processes."""
+        event, self.saving = self.saving, None
+        if event is not None:
+            self.parallel.on_main(self.writer.wait)
+            self.tell("checkpoint_saved", event)
+
+    def _write(self, *place: Any, **moment: Any) -> None:
+        copies = self.settings.save == "async"
+        self.writer.start(prepare(*place, copies=copies, **moment))

@@ -59,7 +59,7 @@ class Stage:
             self._after_step(self.first_step, None)
         for data, begun, waited in timed(iter(self.loader)):
             result = self._step(data, begun, waited)
-            self._after_step(data.step + 1, self.session.stop.agreed(result.shared[5:]))
+            self._after_step(data.step + 1, self.session.stop.agreed(result.shared[6:]))
         self.frozen.check(self.session.model.parts())
         for item in self.tuned:
             self.session.history.finish(item)
@@ -77,9 +77,18 @@ class Stage:
         result = self.engine.step(
             data.step,
             data.batches,
-            lambda: [waited, len(data.skipped), flops or 0.0, *filled, *self.session.stop.share()],
+            lambda: [
+                waited,
+                len(data.skipped),
+                flops or 0.0,
+                *filled,
+                float(self.session.writer.over),
+                *self.session.stop.share(),
+            ],
         )
-        all_waited, all_skipped, all_flops, packs, padding = result.shared[:5]
+        all_waited, all_skipped, all_flops, packs, padding, saved = result.shared[:6]
+        if saved:
+            self.session.settle()
         if all_skipped:
             self.skipped += int(all_skipped)
             self.session.list_skipped(self.config.name, data.step + 1, data.skipped)
@@ -122,6 +131,7 @@ class Stage:
             return
         folder = self._save(step, owed=owed)
         if signal:
+            self.session.settle()
             raise Interrupted(
                 f"stopped by a signal after step {step} of {self.steps} of "
                 f"{self.config.name!r}; saved {folder}. Go on with --resume",
