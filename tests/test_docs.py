@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from isthmus.registry import discover
+from tests.site_folder import Site
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -35,3 +40,74 @@ def test_python_examples_compile(page):
 def test_every_file_that_is_named_exists(page):
     for name in re.findall(r"\b(?:examples|docs|benchmarks)/[\w./-]+\.\w+", page.read_text()):
         assert (REPOSITORY / name).exists(), f"{page.name}: {name}"
+
+
+def blocks(page: str, language: str = "python") -> list[str]:
+    """The examples of a page of docs/, in order."""
+    text = (REPOSITORY / "docs" / page).read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, re.S)
+
+
+@pytest.fixture
+def published(site: Site) -> list[Path]:
+    """Every file that docs/publish-a-part.md writes out, where pip would put it: a block names
+    its file in its first line."""
+    files = []
+    for code in blocks("publish-a-part.md"):
+        files.append(site.folder / code.partition("\n")[0].removeprefix("# "))
+        files[-1].parent.mkdir(exist_ok=True)
+        files[-1].write_text(code)
+    return files
+
+
+def run(code: str, file: str, **names: Any) -> dict[str, Any]:
+    """What stands in a module of this code after it ran."""
+    exec(compile(code, file, "exec"), names)
+    return names
+
+
+def test_the_package_of_the_page_is_found_by_what_its_pyproject_says(
+    published: list[Path], site: Site
+) -> None:
+    (text,) = blocks("publish-a-part.md", "toml")
+    pyproject = tomllib.loads(text)
+    assert pyproject["build-system"].keys() == {"requires", "build-backend"}
+    project = pyproject["project"]
+    points = project["entry-points"]["isthmus"]
+    for package in pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
+        assert (site.folder / package).is_dir()
+    lines = "\n".join(f"{name} = {module}" for name, module in points.items())
+    site.metadata(project["name"], project["version"], f"[isthmus]\n{lines}")
+    entry = discover(built_in=()).find("connector", "bottleneck")
+    assert (entry.distribution, entry.version) == ("my-isthmus-parts", "0.1.0")
+
+
+def test_every_part_of_the_page_passes_the_tests_of_the_page(published: list[Path]) -> None:
+    ran = []
+    for file in published:
+        if file.name.startswith("test_"):
+            for name, test in run(file.read_text(), str(file)).items():
+                if name.startswith("test_"):
+                    test()
+                    ran.append(name)
+    assert ran == [f"test_{part}_keeps_the_contract" for part in ("bottleneck", "asking", "glance")]
+
+
+TINY = {
+    'model="openai/clip-vit-large-patch14-336"': """config={
+        "hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "image_size": 32, "patch_size": 8}""",
+}
+"""What is published and too large for a test -> what stands in for it."""
+
+
+def test_every_example_of_embedding_runs(
+    published: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(blocks("embed-a-part.md"))
+    for large, tiny in TINY.items():
+        assert code.count(large) == 1
+        code = code.replace(large, tiny)
+    names = run(code, "embed-a-part.md")
+    assert names["tokens"].shape == (16, 32)

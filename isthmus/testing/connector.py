@@ -12,11 +12,13 @@ from isthmus.core.contracts import (
     VISUAL_SEEN,
     VISUAL_STATES,
     AnyConnector,
+    ConnectorText,
     CrossAttentionConnector,
     CrossAttentionStates,
     Features,
     Grid,
     Grids,
+    QueryConnector,
     Segments,
 )
 from isthmus.testing.promises import (
@@ -51,6 +53,8 @@ def check_connector(
     else:
         _check_tokens(connector, features)
     _check_alone(connector, features)
+    if isinstance(connector, QueryConnector) and connector.tokenizer is not None:
+        _check_reading(connector, features)
     check_rebuilding(
         connector,
         lambda part: _run(part, features).detach(),
@@ -151,6 +155,24 @@ def _layer_inputs(
 
     seen = sees(segments, torch.tensor(stands, dtype=torch.long), len(states.mask))
     return {VISUAL_STATES: states, VISUAL_SEEN: seen}
+
+
+def _check_reading(connector: QueryConnector, features: Features) -> None:
+    """Each image goes with its own text, however long the others are."""
+    said = ("Why?", "How many boats are there in the picture?", "A dog?")
+    texts = [said[number % len(said)] for number in range(len(features.grids))]
+    rows = connector.tokenizer(texts)["input_ids"]
+    runs = torch.split(features.values, list(features.counts))
+    alone = [
+        connector(Features(values, (grids,)), ConnectorText.of([row]))
+        for values, grids, row in zip(runs, features.grids, rows, strict=True)
+    ]
+    close(
+        torch.cat(alone),
+        connector(features, ConnectorText.of(rows)),
+        f"{type(connector).__qualname__}: what it gives for each image and its text, alone, and in "
+        "one batch",
+    )
 
 
 def _check_alone(connector: AnyConnector, features: Features) -> None:

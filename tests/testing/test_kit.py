@@ -14,12 +14,14 @@ from isthmus.core.contracts import (
     VISUAL_SEEN,
     VISUAL_STATES,
     Connector,
+    ConnectorText,
     CrossAttentionConnector,
     CrossAttentionStates,
     Encoder,
     Features,
     Grid,
     Images,
+    QueryConnector,
 )
 from isthmus.core.model.build import build_model
 from isthmus.core.model.transform import FitTransform
@@ -101,6 +103,7 @@ def test_honest_parts_pass() -> None:
     check_encoder(Patches.Config())
     check_connector(Project.Config())
     check_connector(Gate.Config())
+    check_connector(Reader.Config())
 
 
 class FewerThanPromised(Patches, name="fewer_than_promised"):
@@ -220,6 +223,29 @@ class SeesAhead(Gate, name="sees_ahead"):
         return shown[None, :, -len(values) :] @ values.mean(1)
 
 
+class Reader(QueryConnector, name="reader"):
+    """An honest connector that reads: as many words as came with an image, on its features."""
+
+    def __init__(self, config: Any, dim_in: int, dim_out: int) -> None:
+        super().__init__(config, dim_in, dim_out)
+        self.layer = nn.Linear(dim_in, dim_out)
+        self.tokenizer = tiny_tokenizer()
+
+    def forward(self, features: Features, text: ConnectorText | None = None) -> Tensor:
+        seen = self.layer(features.values)
+        if text is None:
+            return seen
+        return seen + self.count(text).repeat_interleave(torch.tensor(features.counts))[:, None]
+
+    def count(self, text: ConnectorText) -> Tensor:
+        return text.mask.sum(dim=1)
+
+
+class ReadsPadding(Reader, name="reads_padding"):
+    def count(self, text: ConnectorText) -> Tensor:
+        return text.mask.new_ones(text.mask.shape).sum(dim=1)
+
+
 class TakesPlaces(Gate, name="takes_places"):
     class Config(CrossAttentionConnector.Config):
         """Configuration of `takes_places`."""
@@ -236,6 +262,7 @@ class TakesPlaces(Gate, name="takes_places"):
         (HalfUsed, "no gradient reaches spare"),
         (OpenGate, "the same to the last bit"),
         (SeesEverything, "a sample in a pack, and alone"),
+        (ReadsPadding, "for each image and its text, alone, and in one batch"),
         (SeesAhead, "tokens before an image, whatever the image shows"),
         (TakesPlaces, "num_tokens must be 0"),
     ],
