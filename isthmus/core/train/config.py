@@ -148,6 +148,8 @@ class RunConfig(Config):
     """Where metrics go besides `metrics.jsonl`."""
     keep: PositiveInt = 2
     """Checkpoints kept of a stage under way; the last of every stage stays."""
+    ledger: bool = False
+    """Write the ids of every step's samples to `samples.jsonl`."""
     save: Literal["async", "sync"] = "async"
     """`async` writes a checkpoint while training goes on, from a copy of what learns and its
     optimizer's state in the host's memory; `sync` lets training wait, and takes no copy."""

@@ -22,7 +22,8 @@ from isthmus.core.train.curves import draw_curves
 from isthmus.core.train.lines import LineFile, read_lines
 from isthmus.errors import InputError
 
-METRICS, CURVES, SKIPPED = "metrics.jsonl", "curves.png", "skipped.jsonl"
+METRICS, CURVES = "metrics.jsonl", "curves.png"
+SKIPPED, LEDGER = "skipped.jsonl", "samples.jsonl"
 
 
 def step_metrics(event: StepEnded) -> dict[str, float]:

@@ -18,7 +18,7 @@ from isthmus.core.train.lines import LineFile
 from isthmus.core.train.lock import RunLock
 from isthmus.core.train.opening import OpenStage, needed_parts, open_stages, texts
 from isthmus.core.train.parallel import Parallel
-from isthmus.core.train.progress import SKIPPED, MetricsFile, Trackers, steps_over
+from isthmus.core.train.progress import LEDGER, SKIPPED, MetricsFile, Trackers, steps_over
 from isthmus.core.train.session import Session
 from isthmus.core.train.signals import stop_on_signals
 from isthmus.core.train.stage import Stage
@@ -61,6 +61,8 @@ def run(
         writer = until_done.enter_context(closing(Writer()))
         told = heard, left_out, stop, writer
         session = Session(settings, parallel, model, history, *told, start.notes)
+        if settings.ledger and parallel.is_main:
+            session.ledger = LineFile(settings.out / LEDGER, done)
         under_way = start.under_way
         for stage in stages[start.index :]:
             folder = Stage(session, stage, under_way).train()

@@ -16,7 +16,7 @@ from isthmus.core.checkpoint import (
     prepare,
 )
 from isthmus.core.config import dump
-from isthmus.core.contracts import CheckpointSaved, Events
+from isthmus.core.contracts import Batch, CheckpointSaved, Events
 from isthmus.core.data.loader import Skipped
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.core.train.config import RunConfig
@@ -30,9 +30,9 @@ from isthmus.core.train.signals import StopFlag
 
 @dataclass
 class Session:
-    """A run under way, seen from one process. `events` hear of it on the main one alone;
-    `left_out` is there that lists what loaders skipped. `notes` are said when the next stage
-    begins; `saving` is to be told when its checkpoint is whole."""
+    """A run under way, seen from one process. `events` hear of it on the main one alone, which
+    has the files too: `left_out` lists what loaders skipped, `ledger` what steps used. `notes`
+    are said when the next stage begins; `saving` is to be told when its checkpoint is whole."""
 
     settings: RunConfig
     parallel: Parallel
@@ -44,6 +44,7 @@ class Session:
     writer: Writer
     notes: tuple[str, ...] = ()
     saving: CheckpointSaved | None = None
+    ledger: LineFile | None = None
 
     def tell(self, what: str, event: Any) -> None:
         """Fire an event."""
@@ -56,6 +57,14 @@ class Session:
             for sample in own:
                 if self.left_out:
                     self.left_out.add(stage, step, asdict(sample))
+
+    def list_used(self, stage: str, step: int, batches: Sequence[Batch]) -> None:
+        """Write down which samples a step was of, on all processes, where that was asked for."""
+        if self.settings.ledger:
+            own = [sample for batch in batches for sample in batch.samples]
+            used = [sample for each in self.parallel.gather(own) for sample in each]
+            if self.ledger:
+                self.ledger.add(stage, step, {"samples": used})
 
     def asked_to_stop(self) -> int | None:
         """The signal that some process got, the same answer on all of them."""

@@ -87,6 +87,7 @@ class Stage:
             ],
         )
         all_waited, all_skipped, all_flops, packs, padding, saved = result.shared[:6]
+        self.session.list_used(self.config.name, data.step + 1, data.batches)
         if saved:
             self.session.settle()
         if all_skipped:
