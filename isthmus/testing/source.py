@@ -19,7 +19,7 @@ def check_source(config: Source.Config, changed: Source.Config | None = None) ->
     check_config(config)
     source: Source = build(config)
     name = type(source).__qualname__
-    promise(len(source) > 0, f"{name}: the kit needs a source with samples in it")
+    promise(bool(_samples(source)), f"{name}: the kit needs a source with samples in it")
     promise(
         source.weight == config.weight, f"{name}.weight: it must be the configuration's `weight`"
     )
@@ -29,6 +29,10 @@ def check_source(config: Source.Config, changed: Source.Config | None = None) ->
     _check_same(name, source, samples, "asked twice")
     _check_same(name, in_worker(source), samples, "in a data worker")
     _check_same(name, build(config, seed=1), samples, "opened again")
+    promise(
+        list(islice(source.stream(1), SAMPLES - 1)) == samples[1:],
+        f"{name}.stream: it gives the same samples in order, but for those to skip",
+    )
     words = [turn.text for sample in samples for turn in sample.turns]
     promise(
         list(islice(source.texts(), len(words))) == words,
@@ -43,6 +47,8 @@ def check_source(config: Source.Config, changed: Source.Config | None = None) ->
 
 
 def _samples(source: Source) -> list[Sample]:
+    if source.streams:
+        return list(islice(source.stream(), SAMPLES))
     return [source[number] for number in range(min(len(source), SAMPLES))]
 
 

@@ -37,6 +37,7 @@ PARTS: dict[str, list[dict[str, Any]]] = {
     "source": [
         {"type": "llava"},
         {"type": "llava", "image_first": True, "limit": 2},
+        {"type": "llava", "stream": True},
         {"type": "messages", "weight": 0.5},
     ],
     "objective": [{"type": "lm"}, {"type": "lm", "rows": 3}],
@@ -86,8 +87,9 @@ def test_source_conforms(part: dict[str, Any], tmp_path: Path) -> None:
     questions = ["Compare <image> with <image>.", "And now?", "<image><image>"]
     configs = []
     for name in ("some", "others"):
-        file = tmp_path / f"{name}.json"
-        file.write_text(json.dumps([says(part["type"], question) for question in questions]))
+        file = tmp_path / f"{name}.jsonl"
+        records = [says(part["type"], question) for question in questions]
+        file.write_text("\n".join(map(json.dumps, records)))
         configs.append(validate_part("source", {**part, "file": file, "images": tmp_path}))
         questions.reverse()
     check_source(*configs)

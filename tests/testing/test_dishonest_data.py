@@ -192,6 +192,11 @@ class AnswersOnly(Few, name="answers_only"):
         return iter(turn.text for sample in self.samples for turn in sample.turns[1::2])
 
 
+class Unskipped(Few, name="unskipped"):
+    def stream(self, skip: int = 0) -> Iterator[Sample]:
+        return iter(self.samples)
+
+
 class SameName(Few, name="same_name"):
     @property
     def fingerprint(self) -> str:
@@ -212,6 +217,7 @@ def test_honest_source_passes() -> None:
         (LateSystem, "a system turn stands first or nowhere"),
         (OwnWeight, "it must be the configuration's `weight`"),
         (AnswersOnly, "it gives every turn's words, in order"),
+        (Unskipped, "it gives the same samples in order, but for those to skip"),
         (SameName, "other records have the same one"),
     ],
 )

@@ -15,7 +15,8 @@ from isthmus.core.contracts.part import Part, PartConfig
 class Source(Part, ABC):
     """Samples by number. Opening one reads no pixels; workers read them when due.
 
-    Picklable: a source is sent to data workers.
+    Picklable: a source is sent to data workers. One that cannot be indexed says that it
+    `streams` and gives its samples one after another.
     """
 
     kind: ClassVar[str] = "source"
@@ -45,8 +46,18 @@ class Source(Part, ABC):
         """How often an epoch uses each sample."""
         return self.config.weight
 
+    @property
+    def streams(self) -> bool:
+        """Whether samples come in order alone. Nobody asks such a source for its length or for
+        a number; each process reads it as training goes on, and from its start when it ends."""
+        return False
+
+    def stream(self, skip: int = 0) -> Iterator[Sample]:
+        """All samples in order, but for the first `skip`: the same ones whenever it is asked."""
+        return (self[index] for index in range(skip, len(self)))
+
     def texts(self) -> Iterator[str]:
         """Every turn's words, for a tokenizer trained on the run's own text."""
-        for index in range(len(self)):
-            for turn in self[index].turns:
+        for sample in self.stream():
+            for turn in sample.turns:
                 yield turn.text

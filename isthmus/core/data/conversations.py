@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pydantic import PositiveInt
 
 from isthmus.core.contracts import DataPath, ImageSlot, Sample, Source, Turn
+from isthmus.core.data.lines import Lines
 from isthmus.core.data.paths import check_name, inside
 from isthmus.core.data.records import Record, Records
 from isthmus.errors import DataError
@@ -31,6 +32,9 @@ class ConversationFile(Source):
 
         file: DataPath
         """JSONL, one record per line, or a JSON list of records."""
+        stream: bool = False
+        """Read a JSONL file, plain or `.gz`, line by line as training goes on, and index nothing;
+        the stage is then counted in `steps` and has no other source."""
         images: DataPath | None = None
         """Folder that image paths are relative to, and cannot leave."""
         limit: PositiveInt | None = None
@@ -44,7 +48,11 @@ class ConversationFile(Source):
             also = "" if config.file.exists() else f"; {config.file}: there is no such file"
             raise DataError(f"images: there is no folder {config.images}{also}")
         self.root = config.images.resolve() if config.images is not None else None
-        self.records = Records(config.file, config.limit, self._checked)
+        if config.stream:
+            self.lines = Lines(config.file, config.limit)
+            next(self.stream())
+        else:
+            self.records = Records(config.file, config.limit, self._checked)
 
     @abstractmethod
     def read(self, record: Record, origin: str) -> tuple[list[Turn], list[str]]:
@@ -57,15 +65,27 @@ class ConversationFile(Source):
         return len(self.records)
 
     def __getitem__(self, index: int) -> Sample:
-        record, origin = self.records[index], self.records.origin(index)
+        return self._sample(index, self.records[index], self.records.origin(index))
+
+    @property
+    def streams(self) -> bool:
+        return self.config.stream
+
+    def stream(self, skip: int = 0) -> Iterator[Sample]:
+        if not self.streams:
+            return super().stream(skip)
+        numbered = enumerate(self.lines.read(skip), start=skip)
+        return (self._sample(index, record, origin) for index, (record, origin) in numbered)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.lines.fingerprint if self.streams else self.records.fingerprint
+
+    def _sample(self, index: int, record: Record, origin: str) -> Sample:
         turns, names = self._checked(record, origin)
         images = tuple(inside(self.root, name, origin) for name in names if self.root)
         id = record.get("id")
         return Sample(str(index if id is None else id), turns, images, origin)
-
-    @property
-    def fingerprint(self) -> str:
-        return self.records.fingerprint
 
     def _checked(self, record: Record, origin: str) -> tuple[tuple[Turn, ...], list[str]]:
         turns, names = self.read(record, origin)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -58,6 +58,16 @@ class StepLoader:
     on_bad_image: OnBadImage = "fail"
     max_skipped: float = 0.01
     skipped: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole plan."""
+        return self.plan.steps
+
+    @property
+    def position(self) -> Mapping[str, Any]:
+        """What a resumed run needs to know beside its step: nothing."""
+        return {}
 
     def __iter__(self) -> Iterator[StepData]:
         left_out = self.skipped

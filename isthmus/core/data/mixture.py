@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 import torch
@@ -24,7 +24,8 @@ class Mixture:
     def __init__(self, sources: Sequence[Source], weights: Sequence[float] | None = None) -> None:
         self.sources = tuple(sources)
         self.weights = weights
-        self.starts = tuple(accumulate((len(source) for source in sources), initial=0))
+        sizes = (0 if source.streams else len(source) for source in sources)
+        self.starts = tuple(accumulate(sizes, initial=0))
 
     def __len__(self) -> int:
         return self.starts[-1]
@@ -34,6 +35,15 @@ class Mixture:
             raise IndexError(number)
         source = bisect_right(self.starts, number) - 1
         return self.sources[source][number - self.starts[source]]
+
+    @property
+    def streamed(self) -> Source | None:
+        """The source that cannot be indexed, which is then the only one."""
+        return self.sources[0] if self.sources and self.sources[0].streams else None
+
+    def samples(self) -> Iterator[Sample]:
+        """All samples, source after source."""
+        return (sample for source in self.sources for sample in source.stream())
 
     @property
     def fingerprint(self) -> str:

@@ -46,7 +46,7 @@ class Records:
             self.numbers.append(number)
             self.begins.append(begin)
             self.lengths.append(length)
-            check(_mapping(record, self._name(number)), self._name(number))
+            check(mapping(record, self._name(number)), self._name(number))
         if not self.begins:
             raise DataError(f"{file}: no record in it")
 
@@ -60,7 +60,7 @@ class Records:
                 record = json.loads(stream.read(self.lengths[index]))
         except (OSError, ValueError):
             raise DataError(f"{self.origin(index)}: the file changed or went away") from None
-        return _mapping(record, self.origin(index))
+        return mapping(record, self.origin(index))
 
     def origin(self, index: int) -> str:
         """Where a record stands, for messages: `train.json, record 7`, counted from 1."""
@@ -79,7 +79,8 @@ def _read(file: Path) -> bytes:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
 
 
-def _mapping(record: Any, origin: str) -> Record:
+def mapping(record: Any, origin: str) -> Record:
+    """`record` if it is one. Raises DataError."""
     if not isinstance(record, dict):
         raise DataError(f"{origin}: a record is a JSON object {{...}}; found {record!r:.60}")
     return record
@@ -94,7 +95,7 @@ def _line_records(data: bytes, file: Path) -> Iterator[tuple[int, Any, Span]]:
                 yield number, json.loads(line), (begin, len(line))
             except ValueError as error:
                 raise DataError(
-                    f"{file}, line {number}: not JSON ({_reason(error)}). Write one record per "
+                    f"{file}, line {number}: not JSON ({reason(error)}). Write one record per "
                     "line, or all of them in one list [...]"
                 ) from None
         begin += len(line) + 1
@@ -114,7 +115,7 @@ def _list_records(data: bytes, file: Path) -> Iterator[tuple[int, Any, Span]]:
         try:
             record, end = decoder.raw_decode(text, at)
         except ValueError as error:
-            raise DataError(f"{file}, record {number}: not JSON ({_reason(error)})") from None
+            raise DataError(f"{file}, record {number}: not JSON ({reason(error)})") from None
         # Characters before it, in bytes; counted on from the record before.
         begin, counted = begin + len(text[counted:at].encode()), at
         yield number, record, (begin, len(text[at:end].encode()))
@@ -130,7 +131,8 @@ def _after_space(text: str, at: int) -> int:
     return match.end() if match else at
 
 
-def _reason(error: ValueError) -> str:
+def reason(error: ValueError) -> str:
+    """Why text is no JSON."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at line {error.lineno}, column {error.colno}"
     return "not UTF-8 text"

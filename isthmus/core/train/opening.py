@@ -3,7 +3,7 @@ templates and sources are built, and what is wrong with them is said."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from isthmus.core.config import check
@@ -78,20 +78,40 @@ def _open(settings: RunConfig, index: int, stage: StageConfig, wrong: list[str])
         config=stage,
         objective=objective_of(stage).build(),
         template=template.build() if template else None,
-        mixture=Mixture(_sources(stage.data, f"stages[{index}].data", wrong)),
+        mixture=Mixture(_sources(stage.data, f"stages[{index}].data", wrong, stage)),
         held_out=_sources(held_out, f"stages[{index}].validation.data", wrong),
     )
 
 
-def _sources(configs: Iterable[Source.Config], where: str, wrong: list[str]) -> tuple[Source, ...]:
+def _sources(
+    configs: Sequence[Source.Config],
+    where: str,
+    wrong: list[str],
+    stage: StageConfig | None = None,
+) -> tuple[Source, ...]:
+    """The sources; a stream among them is for training (in `stage`) alone."""
     sources = []
     for number, config in enumerate(configs):
         try:
             source: Source = config.build()
-            if not len(source):
+            if source.streams:
+                _check_stream(source, len(configs), stage)
+            elif not len(source):
                 raise DataError("there is no sample in it")
         except DataError as error:
             wrong.append(f"{where}[{number}]: {error}")
         else:
             sources.append(source)
     return tuple(sources)
+
+
+def _check_stream(source: Source, count: int, stage: StageConfig | None) -> None:
+    """Raise DataError where a stream cannot be: nobody knows how many samples it has."""
+    if stage is None:
+        raise DataError("a stream cannot be validated on; leave out `stream`")
+    if stage.steps is None:
+        raise DataError("a stream has no known epochs; give the stage `steps` instead")
+    if count > 1:
+        raise DataError("a stream cannot be mixed; make it the only source of the stage")
+    if source.weight != 1:
+        raise DataError("a stream is read as it comes; leave out `weight`")

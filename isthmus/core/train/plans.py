@@ -17,9 +17,11 @@ from safetensors.torch import load, save
 
 from isthmus.core.checkpoint.provenance import isthmus_version
 from isthmus.core.contracts import Encoder, Preparer, dump_part
+from isthmus.core.data.mixture import Mixture
 from isthmus.core.data.packed import PackedPlan
 from isthmus.core.data.plan import Plan
 from isthmus.core.data.sizes import Cost, Sizes, joined, measure
+from isthmus.core.data.stream import Place
 from isthmus.core.model.vlm import VisionLanguageModel, learns
 from isthmus.core.train.lines import writing
 from isthmus.core.train.opening import OpenStage
@@ -34,11 +36,38 @@ LENGTHS = "lengths"
 def make_plan(session: Session, stage: OpenStage, preparer: Preparer) -> Plan | PackedPlan:
     """The stage's steps. Samples are measured only where steps, packs or the shares of several
     processes follow from their lengths."""
-    config, batch, mixture = stage.config, stage.config.batch, stage.mixture
+    sizes = stage_sizes(session, stage, preparer) if _by_length(session, stage) else None
     seed = derive(session.settings.seed, "order", stage.index)
+    config = stage.config
+    return _plan(session, stage, stage.mixture, sizes, seed, config.epochs, config.steps)
+
+
+def make_window_plan(
+    session: Session, stage: OpenStage, preparer: Preparer, window: Mixture, place: Place
+) -> Plan | PackedPlan:
+    """The steps of a window of the stage's stream, each sample once."""
+    sizes = _measured(session, stage, preparer, window) if _by_length(session, stage) else None
+    seed = derive(session.settings.seed, "order", stage.index, place.reading, place.samples)
+    return _plan(session, stage, window, sizes, seed, epochs=1)
+
+
+def _by_length(session: Session, stage: OpenStage) -> bool:
+    batch = stage.config.batch
+    return bool(batch.tokens or (batch.micro_tokens and session.parallel.world > 1))
+
+
+def _plan(
+    session: Session,
+    stage: OpenStage,
+    mixture: Mixture,
+    sizes: Sizes | None,
+    seed: int,
+    epochs: float | None = None,
+    steps: int | None = None,
+) -> Plan | PackedPlan:
+    batch = stage.config.batch
     lengths = costs = None
-    if batch.tokens or (batch.micro_tokens and session.parallel.world > 1):
-        sizes = stage_sizes(session, stage, preparer)
+    if sizes is not None:
         lengths, costs = sizes.tokens, sample_cost(session.model).of(sizes)
     if lengths and batch.tokens and batch.capacity:
         return PackedPlan(
@@ -47,8 +76,8 @@ def make_plan(session: Session, stage: OpenStage, preparer: Preparer) -> Plan | 
             capacity=batch.capacity,
             packs=batch.tokens // batch.capacity,
             most=batch.micro_samples,
-            epochs=config.epochs,
-            steps=config.steps,
+            epochs=epochs,
+            steps=steps,
             seed=seed,
             costs=costs,
         )
@@ -56,8 +85,8 @@ def make_plan(session: Session, stage: OpenStage, preparer: Preparer) -> Plan | 
         mixture,
         samples=batch.samples,
         tokens=batch.tokens,
-        epochs=config.epochs,
-        steps=config.steps,
+        epochs=epochs,
+        steps=steps,
         seed=seed,
         lengths=lengths,
         costs=costs,
@@ -92,19 +121,19 @@ def stage_sizes(session: Session, stage: OpenStage, preparer: Preparer) -> Sizes
     known = parallel.on_main(lambda: _read(path, len(stage.mixture)))
     if known:
         return known
-    sizes = _measured(session, stage, preparer)
+    sizes = _measured(session, stage, preparer, stage.mixture)
     parallel.on_main(lambda: _write(path, sizes))
     return sizes
 
 
-def _measured(session: Session, stage: OpenStage, preparer: Preparer) -> Sizes:
+def _measured(session: Session, stage: OpenStage, preparer: Preparer, mixture: Mixture) -> Sizes:
     """Sizes measured by all processes. What is wrong for one of them, all raise."""
     parallel = session.parallel
     own: list[Sizes] = []
     error: IsthmusError | None = None
     try:
         own = measure(
-            stage.mixture,
+            mixture,
             preparer,
             rank=parallel.rank,
             world=parallel.world,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,15 +74,15 @@ class Session:
         self,
         stage: OpenStage,
         step: int,
-        skipped: int,
+        data: Mapping[str, Any],
         engine: Engine,
         *,
         finished: bool,
         owed: bool = False,
     ) -> Path:
         """Begin to write a checkpoint of this moment, after the one before it; that of a stage's
-        end is waited for. `owed` is a validation that a signal cut short, for whoever goes on
-        from here."""
+        end is waited for. `data` is where the loader stands, `owed` a validation that a signal
+        cut short, for whoever goes on from here."""
         self.settle()
         name = stage.config.name
         folder = self.settings.out / CHECKPOINTS / checkpoint_name(stage.index, name, step)
@@ -91,7 +91,7 @@ class Session:
             index=stage.index,
             step=step,
             finished=finished,
-            data={"skipped": skipped},
+            data=data,
             fingerprints=stage.fingerprints,
             extra={"changed": sorted(self.history.changed), "owed": owed},
         )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from isthmus.core.checkpoint import Checkpoint, restore_optimizer
 from isthmus.core.contracts import Batch, ParameterGroup, Preparer
 from isthmus.core.data.loader import StepLoader
 from isthmus.core.data.mixture import Mixture
+from isthmus.core.data.packed import PackedPlan
+from isthmus.core.data.plan import Plan
+from isthmus.core.data.stream import WINDOW, Place, StreamLoader
 from isthmus.core.train.engine import Engine, Root
 from isthmus.core.train.opening import OpenStage
 from isthmus.core.train.optimizer import build_optimizer
-from isthmus.core.train.plans import make_plan
+from isthmus.core.train.plans import make_plan, make_window_plan
 from isthmus.core.train.seeds import derive, seed_draws
 from isthmus.core.train.session import Session
 from isthmus.core.train.tuning import Tuned, apply_tuners, set_precision
@@ -41,14 +47,47 @@ def make_preparer(session: Session, stage: OpenStage) -> Preparer:
 
 
 def make_loader(
-    session: Session, stage: OpenStage, preparer: Preparer, first_step: int, skipped: int
+    session: Session,
+    stage: OpenStage,
+    preparer: Preparer,
+    first_step: int,
+    data: Mapping[str, Any],
+) -> StepLoader | StreamLoader:
+    """This process's part of every step from `first_step` on; `data` is what the trainer's
+    state says of those before it."""
+    if stage.mixture.streamed is None:
+        plan = make_plan(session, stage, preparer)
+        skipped = int(data.get("skipped", 0))
+        return _step_loader(session, stage, preparer, plan, stage.mixture, first_step, skipped)
+
+    def load(window: Mixture, place: Place, first: int) -> StepLoader:
+        plan = make_window_plan(session, stage, preparer, window, place)
+        return _step_loader(session, stage, preparer, plan, window, first)
+
+    size = stage.config.batch.samples or 1
+    return StreamLoader(
+        stage.mixture.streamed,
+        load,
+        steps=stage.config.steps or 0,
+        first_step=first_step,
+        place=Place(**data.get("place", {})),
+        window=-(-WINDOW // size) * size,
+    )
+
+
+def _step_loader(
+    session: Session,
+    stage: OpenStage,
+    preparer: Preparer,
+    plan: Plan | PackedPlan,
+    mixture: Mixture,
+    first_step: int,
+    skipped: int = 0,
 ) -> StepLoader:
-    """This process's part of every step from `first_step` on; `skipped` samples were left out
-    of those before it."""
     config, batch, parallel = stage.config, stage.config.batch, session.parallel
     return StepLoader(
-        make_plan(session, stage, preparer),
-        stage.mixture,
+        plan,
+        mixture,
         preparer,
         rank=parallel.rank,
         world=parallel.world,
@@ -96,9 +135,9 @@ def make_engine(
 
 def spare_batch(mixture: Mixture, preparer: Preparer) -> Batch:
     """A batch of the first sample that can be had."""
-    for number in range(len(mixture)):
+    for sample in mixture.samples():
         try:
-            return preparer.collate([preparer.prepare(mixture[number])])
+            return preparer.collate([preparer.prepare(sample)])
         except (ImageError, Unsupervised):
             continue
     raise DataError("no sample of the stage's data can be used")

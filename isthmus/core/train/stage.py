@@ -37,8 +37,9 @@ class Stage:
         self.owed = bool(state and state.extra.get("owed"))
         self.tuned = tune(session, stage, fresh=checkpoint is None)
         preparer = make_preparer(session, stage)
-        self.loader = make_loader(session, stage, preparer, self.first_step, self.skipped)
-        self.steps = self.loader.plan.steps
+        data = state.data if state else {}
+        self.loader = make_loader(session, stage, preparer, self.first_step, data)
+        self.steps = self.loader.steps
         bf16 = session.settings.precision == "bf16"
         self.flops = FlopModel.of(session.model, bf16)
         self.peak = peak(session.parallel.device, bf16)
@@ -157,9 +158,8 @@ class Stage:
         return None
 
     def _save(self, step: int, *, finished: bool = False, owed: bool = False) -> Path:
-        return self.session.save(
-            self.stage, step, self.skipped, self.engine, finished=finished, owed=owed
-        )
+        data = {"skipped": self.skipped, **self.loader.position}
+        return self.session.save(self.stage, step, data, self.engine, finished=finished, owed=owed)
 
     def _announce(self) -> None:
         session, config = self.session, self.config

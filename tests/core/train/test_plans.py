@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +25,7 @@ from isthmus.core.train.run import run
 from isthmus.errors import DataError, InputError
 from isthmus.plugins.objectives.lm import ConversationPreparer
 from tests.core.train.listeners import Crash, Recorder, crash_at, metrics
-from tests.core.train.tiny import stage, tiny_run, write_data
+from tests.core.train.tiny import source, stage, tiny_run, write_data
 
 PACKED = {"tokens": 500, "micro_tokens": 200}
 
@@ -200,3 +202,68 @@ def test_data_that_cannot_be_measured_says_so(tmp_path: Path):
     (tmp_path / "pictures" / "1.png").unlink()
     with pytest.raises(DataError, match=r"1\.png"):
         run(tiny_run(tmp_path, stage(tmp_path, batch=PACKED)))
+
+
+def stream_of(folder: Path, **fields: Any) -> dict[str, Any]:
+    """The records of `write_data`, compressed, as a stream."""
+    lines = [json.dumps(record) for record in json.loads((folder / "data.json").read_text())]
+    file = folder / "data.jsonl.gz"
+    file.write_bytes(gzip.compress("\n".join(lines).encode()))
+    return source(folder) | {"file": str(file), "stream": True} | fields
+
+
+@pytest.mark.parametrize("batch", [{"samples": 4, "micro_samples": 3}, PACKED])
+def test_stream_is_trained_on_and_gone_on_with_to_equal_bytes(
+    tmp_path: Path, batch: dict[str, int], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("isthmus.core.train.setup.WINDOW", 8)
+    write_data(tmp_path, 9, text_only=4)
+    streamed = stage(tmp_path, data=[stream_of(tmp_path)], batch=batch, steps=9, save_every=2)
+    config = tiny_run(tmp_path, streamed)
+    whole = run(config)
+    again = config | {"out": str(tmp_path / "again")}
+    with pytest.raises(Crash):
+        run(again, events=crash_at("align", 7))
+    resumed = run(again, resume=True)
+    assert metrics(tmp_path / "again") == metrics(tmp_path / "run")
+    for file in (whole / "model").iterdir():
+        assert (resumed / "model" / file.name).read_bytes() == file.read_bytes()
+    place = json.loads((whole / "trainer.json").read_text())["data"]["place"]
+    assert place["reading"] >= 1
+
+
+def test_stream_where_it_cannot_be_is_refused(tmp_path: Path):
+    write_data(tmp_path, 4)
+    stream = stream_of(tmp_path)
+    for fields, why in (
+        ({"data": [stream], "steps": None, "epochs": 1}, "give the stage `steps`"),
+        ({"data": [stream, source(tmp_path)]}, "make it the only source"),
+        ({"data": [stream | {"weight": 2.0}]}, "leave out `weight`"),
+        (
+            {"validation": {"data": [stream]}},
+            r"validation\.data\[0\]: a stream cannot be validated",
+        ),
+    ):
+        settings = load(RunConfig, tiny_run(tmp_path, stage(tmp_path, **fields)))
+        with pytest.raises(DataError, match=why):
+            open_stages(settings)
+
+
+def test_processes_balance_steps_of_samples_by_cost_where_micro_batches_count_tokens(
+    tmp_path: Path, measured
+):
+    write_data(tmp_path, 3, text_only=9)
+    session, only = opened(tmp_path, batch={"samples": 6, "micro_tokens": 200})
+    alone = make_plan(session, only, preparer(session, only))
+    assert not measured
+    sizes = stage_sizes(session, only, preparer(session, only))
+    session.parallel = Alone()
+    session.parallel.world = 2
+    shared = make_plan(session, only, preparer(session, only))
+    costs = sample_cost(session.model).of(sizes)
+    for step in range(2):
+        assert shared.numbers(step) == alone.numbers(step)
+        loads = [
+            sum(costs[n] for group in shared.share(step, rank, 2) for n in group) for rank in (0, 1)
+        ]
+        assert abs(loads[0] - loads[1]) <= max(costs)
