@@ -325,3 +325,10 @@ def test_skipped_samples_are_listed_and_counted(tmp_path: Path):
     assert (line["stage"], line["id"]) == ("align", "p3")
     assert "3.png" in line["reason"]
     assert heard.ended[0].skipped == 1
+
+
+def test_run_put_together_in_python_is_checked_before_its_data_is_opened(tmp_path: Path):
+    settings = load_config(RunConfig, tiny_run(tmp_path)).model_copy(update={"template": None})
+    with pytest.raises(ConfigError, match=r"stages\[0\].template: conversations must be written"):
+        run(settings)
+    assert list(tmp_path.iterdir()) == []
