@@ -7,6 +7,7 @@ the global generator), so no state is ever saved: a micro-batch seeds the genera
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 
@@ -22,4 +23,14 @@ def derive(seed: int, *path: int | str) -> int:
 def seed_draws(seed: int) -> None:
     """Seed Python's and torch's generators, on every device."""
     random.seed(seed)
-    torch.manual_seed(seed)
+    if _accelerated():
+        torch.manual_seed(seed)
+    else:
+        # The same numbers; torch would also keep a traceback for each kind of device that might
+        # still turn up, which takes longer than all else that the engine does in a step.
+        torch.default_generator.manual_seed(seed)
+
+
+@functools.cache
+def _accelerated() -> bool:
+    return torch.accelerator.is_available()

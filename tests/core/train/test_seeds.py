@@ -30,3 +30,10 @@ def test_seeding_repeats_the_draws():
     seed_draws(5)
     assert first[0] == random.random()
     assert torch.equal(first[1], torch.rand(3))
+
+
+def test_draws_are_those_of_torch_seeded_alike():
+    seed_draws(5)
+    drawn = torch.rand(3)
+    torch.manual_seed(5)
+    assert torch.equal(drawn, torch.rand(3))
