@@ -52,7 +52,7 @@ ONE = "run.yaml: 1 problem\n  "
 PICTURE = "DIR/data.json, record 3: DIR/pictures/2.png: "
 SOURCE = "stages[0].data[0]: "
 THIRD = SOURCE + "DIR/data.json, record 3: "
-CLAIMED = ("config.yaml",)
+CLAIMED = (".lock", "config.yaml")
 
 CASES = [
     # The YAML.
@@ -287,7 +287,7 @@ def test_run_that_a_picture_stopped_keeps_whole_checkpoints_and_goes_on_once_it_
     message = "DIR/later.json, record 1: DIR/pictures/later.png: there is no such file"
     check(result.stderr, message, folder)
     left = {path.name for path in (folder / "run").iterdir()}
-    assert left == {"config.yaml", "metrics.jsonl", "curves.png", "checkpoints"}
+    assert left == {*CLAIMED, "metrics.jsonl", "curves.png", "checkpoints"}
     (saved,) = (folder / "run" / "checkpoints").iterdir()
     checkpoint.verify(saved)
 
