@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ from isthmus.core.data.mixture import Mixture
 from isthmus.core.data.packed import PackedPlan
 from isthmus.core.data.plan import Plan
 from isthmus.core.data.sizes import joined, measure
-from isthmus.core.data.stream import Place, StreamLoader
+from isthmus.core.data.stream import Held, Place, StreamLoader
 from isthmus.errors import DataError
 from tests.core.data.toys import IdPreparer, sample
 
@@ -109,6 +110,11 @@ def test_going_on_from_any_step_gives_the_same_steps(packed):
         assert [(data.step, ids(data)) for data in again] == whole[step + 1 :]
         # Only what is left is read: nothing before the window that was under way.
         assert position["place"]["samples"] <= 50
+
+
+def test_a_window_goes_to_data_workers():
+    held = pickle.loads(pickle.dumps(Mixture([Held([sample("a"), sample("b")])], [1.0])))
+    assert [held[number].id for number in range(2)] == ["a", "b"]
 
 
 def test_a_stream_without_samples_says_so():

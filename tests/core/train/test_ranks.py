@@ -121,6 +121,10 @@ def test_a_run_of_two_processes_is_that_of_one(tmp_path: Path):
             ("instruct", {"llm": "full"}, {"tokens": 400, "micro_tokens": 130}),
         )
     ]
+    lines = map(json.dumps, json.loads((tmp_path / "data.json").read_text()))
+    (tmp_path / "data.jsonl").write_text("\n".join(lines))
+    flow = source(tmp_path) | {"file": str(tmp_path / "data.jsonl"), "stream": True}
+    stages.append(stages[1] | {"name": "flow", "data": [flow], "epochs": None, "steps": 8})
     config = tmp_path / "run.yaml"
     config.write_text(yaml.safe_dump(tiny_run(tmp_path, *stages)))
     last = run(config)
@@ -128,7 +132,7 @@ def test_a_run_of_two_processes_is_that_of_one(tmp_path: Path):
     verb = ("-m", "isthmus", "train", str(config), "--out", str(two))
     ran = torchrun(*verb)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.count("Stage 1 of 2") == 1  # one process talks
+    assert ran.stdout.count("Stage 1 of 3") == 1  # one process talks
 
     found, wanted = (read_lines(out / "metrics.jsonl") for out in (two, tmp_path / "run"))
     assert len(found) == len(wanted)
