@@ -47,7 +47,7 @@ def show(
         typer.Argument(help="Its name, for example mlp; without it, all of the kind are listed."),
     ] = None,
 ) -> None:
-    """Show a part's configuration: fields with types, defaults and docs."""
+    """Show a part's configuration (fields with types, defaults and docs), or a kind's parts."""
     registry, out = discover(), console()
     if name is None:
         if not registry.names(kind):
