@@ -30,6 +30,7 @@ SECTIONS = (
     (run.OptimizerConfig, "`optimizer:`"),
     (run.ScheduleConfig, "`schedule:`"),
     (run.ValidationConfig, "`validation:`"),
+    (run.FeaturesConfig, "`features:`"),
 )
 
 

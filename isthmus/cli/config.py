@@ -59,7 +59,10 @@ def _parts(run: RunConfig) -> list[tuple[str, str, str]]:
 def _absent(setting: Any, where: str) -> Iterator[str]:
     """Files and folders that a setting names and that this machine does not have."""
     from isthmus.core.contracts import Config, PartConfig
+    from isthmus.core.train.config import FeaturesConfig
 
+    if isinstance(setting, FeaturesConfig):
+        return  # its folder is made
     if isinstance(setting, Path) and not setting.exists():
         yield f"{where}: {setting}"
     elif isinstance(setting, Config):

@@ -93,6 +93,8 @@ class Display(Events):
         if event.skipped:
             text = f"note: {event.skipped} samples were left out; skipped.jsonl lists them"
             self.console.print(text, markup=False, highlight=False)
+        for note in event.notes:
+            self.console.print(f"note: {note}", markup=False, highlight=False)
 
     def close(self) -> None:
         return

@@ -84,6 +84,7 @@ class StageEnded:
     step: int
     seconds: float
     skipped: int = 0
+    notes: Sequence[str] = ()
 
 
 class Events:

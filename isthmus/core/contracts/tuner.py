@@ -32,6 +32,8 @@ class Tuner(Part, ABC):
     """Chooses what learns in one part. All of the part's parameters arrive frozen."""
 
     kind: ClassVar[str] = "tuner"
+    learns: ClassVar[bool] = True
+    """Whether anything learns under it."""
 
     class Config(PartConfig):
         """Base of a tuner's configuration."""

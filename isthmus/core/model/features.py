@@ -16,8 +16,8 @@ def encode_once(encoder: Encoder, images: Images, store: FeatureStore | None = N
     statistics over a batch count them. Gradients are those of all occurrences, summed. What had
     to be computed goes to `store`, where there is one.
 
-    Features do not depend on the batch that they were computed in, but for how kernels round:
-    on one CPU thread not at all; elsewhere some of them round by the size of the batch.
+    Features do not depend on the batch that they are computed in, but for rounding: some kernels
+    add up in another order when there are more rows.
     """
     if not images.keys:
         features: Features = encoder(images)

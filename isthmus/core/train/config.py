@@ -9,7 +9,16 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from isthmus.core.config import validate_part
-from isthmus.core.contracts import Config, Objective, PartConfig, Place, Source, Template, Tuner
+from isthmus.core.contracts import (
+    Config,
+    DataPath,
+    Objective,
+    PartConfig,
+    Place,
+    Source,
+    Template,
+    Tuner,
+)
 from isthmus.core.model.config import ModelConfig
 from isthmus.errors import did_you_mean
 
@@ -82,6 +91,16 @@ class ValidationConfig(Config):
     """Use at most so many samples, the first ones."""
 
 
+class FeaturesConfig(Config):
+    """What a frozen encoder sees, kept on disk: read instead of computed by later epochs and
+    runs, which do not even decode the picture."""
+
+    cache: DataPath
+    """Folder of the features, made where it is not there. Runs share it."""
+    max_gib: float = Field(default=50.0, gt=0)
+    """Size of the folder in GiB at most; then nothing is added, and all is still read."""
+
+
 class StageConfig(Config):
     """Who learns, from what, and how long."""
 
@@ -117,6 +136,8 @@ class StageConfig(Config):
     """A picture that cannot be read stops the run, or its sample is skipped and listed."""
     max_skipped: Fraction = 0.01
     """Share of the samples whose skipping ends the run all the same."""
+    features: FeaturesConfig | None = None
+    """Keep what the frozen encoder sees; absent, it looks anew every time."""
 
     def check(self) -> Iterator[tuple[Place, str]]:
         if (self.epochs is None) == (self.steps is None):
@@ -162,7 +183,12 @@ class RunConfig(Config):
                 why = f"an earlier stage is called {stage.name!r}; names tell stages apart"
                 yield ("stages", index, "name"), why
             before.add(stage.name)
-            for place, why in (*_misnamed(stage, parts), *_lacking(stage, self.template, parts)):
+            problems = (
+                *_misnamed(stage, parts),
+                *_lacking(stage, self.template, parts),
+                *_not_to_keep(stage, self),
+            )
+            for place, why in problems:
                 yield ("stages", index, *place), why
 
 
@@ -203,4 +229,23 @@ def _lacking(
             ("batch",),
             f"{objective.name!r} compares all samples of a step with each other and cannot "
             "accumulate; leave out `micro_samples` and `micro_tokens`",
+        )
+
+
+def _not_to_keep(stage: StageConfig, run: RunConfig) -> Iterator[tuple[Place, str]]:
+    """Why the stage has no features to keep."""
+    if stage.features is None:
+        return
+    tuner: type[Tuner] | None = None
+    if "encoder" in stage.train:
+        tuner = stage.train["encoder"].owner  # type: ignore[assignment]
+    if run.model.encoder is None:
+        yield ("features",), "the model has no encoder whose features could be kept; leave it out"
+    if run.blind:
+        yield ("features",), "a blind run looks at grey pictures alone; leave it out"
+    if tuner is not None and tuner.learns:
+        yield (
+            ("features",),
+            "the encoder learns in this stage, and sees otherwise after every step; leave it "
+            "out, or take `encoder` out of `train`",
         )

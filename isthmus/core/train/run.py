@@ -13,6 +13,7 @@ from isthmus.core.contracts import EventList, Events
 from isthmus.core.model.build import build_model
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.core.train.config import RunConfig
+from isthmus.core.train.features import check_transform
 from isthmus.core.train.history import History
 from isthmus.core.train.lines import LineFile
 from isthmus.core.train.lock import RunLock
@@ -53,6 +54,7 @@ def run(
             parallel.on_main(lambda: settle(last))
             return last
         model, history = parallel.main_first(lambda: _model(settings, stages, start))
+        check_transform(settings, model)
         parallel.on_main(lambda: claim(settings, lock))
         done = start.done(stages)
         heard = _listeners(settings, done, parallel, events, until_done)

@@ -11,6 +11,7 @@ from isthmus.core.contracts import Evaluated, StageEnded, StageStarted, StepEnde
 from isthmus.core.data.loader import StepData
 from isthmus.core.model.decoder import Decoder
 from isthmus.core.train.engine import StepResult
+from isthmus.core.train.features import kept_notes, open_store
 from isthmus.core.train.filling import filling, filling_metrics
 from isthmus.core.train.flops import FlopModel
 from isthmus.core.train.freeze import FrozenWeights
@@ -36,6 +37,7 @@ class Stage:
         self.skipped = int(state.data["skipped"]) if state else 0
         self.owed = bool(state and state.extra.get("owed"))
         self.tuned = tune(session, stage, fresh=checkpoint is None)
+        self.store = session.model.store = open_store(session, stage)
         preparer = make_preparer(session, stage)
         data = state.data if state else {}
         self.loader = make_loader(session, stage, preparer, self.first_step, data)
@@ -67,7 +69,8 @@ class Stage:
         self.session.parallel.release()
         folder = self._save(self.steps, finished=True)
         seconds = time.monotonic() - started
-        event = StageEnded(self.config.name, self.steps, seconds, self.skipped)
+        notes = kept_notes(self.store)
+        event = StageEnded(self.config.name, self.steps, seconds, self.skipped, notes)
         self.session.tell("stage_ended", event)
         return folder
 
@@ -158,6 +161,8 @@ class Stage:
         return None
 
     def _save(self, step: int, *, finished: bool = False, owed: bool = False) -> Path:
+        if self.store:
+            self.store.flush()
         data = {"skipped": self.skipped, **self.loader.position}
         return self.session.save(self.stage, step, data, self.engine, finished=finished, owed=owed)
 
@@ -167,6 +172,8 @@ class Stage:
         llm = session.model.llm
         if isinstance(llm, Decoder) and not llm.ragged:
             notes.append(f"{llm.family} cannot run packs; samples are padded to the longest")
+        if self.store and self.store.stopped:
+            notes.append(f"features: {self.store.stopped}")
         event = StageStarted(
             stage=config.name,
             index=self.stage.index,

@@ -20,7 +20,9 @@ from isthmus.errors import CheckpointError, InputError
 
 CONFIG = "config.yaml"
 
-FREE = re.compile(r"out|workers|threads|trackers|keep|save|ledger|stages\[\d+\]\.save_every")
+FREE = re.compile(
+    r"out|workers|threads|trackers|keep|save|ledger|stages\[\d+\]\.(save_every|features)"
+)
 """Settings that may differ on resume: the course of training does not follow from them."""
 
 

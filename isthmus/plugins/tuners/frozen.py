@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import nn
 
@@ -12,6 +13,8 @@ from isthmus.core.contracts import ParameterGroup, Tuner
 
 class Frozen(Tuner, name="frozen"):
     """Leaves every weight as it is."""
+
+    learns: ClassVar[bool] = False
 
     class Config(Tuner.Config):
         """Configuration of `frozen`."""
