@@ -11,7 +11,6 @@ from array import array
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
-from typing import Any
 
 import torch
 
@@ -115,7 +114,7 @@ def _drawn(
 
 def packed_windows(
     numbers: Iterable[int],
-    lengths: Sequence[int] | Any,
+    lengths: Sequence[int],
     capacity: int,
     most: int | None = None,
     window: int = WINDOW,

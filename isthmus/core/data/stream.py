@@ -49,7 +49,8 @@ class Held(Source):
 
 
 class StreamLoader:
-    """Iterating gives the StepData of `first_step` and all steps after it, to `steps`.
+    """Iterating gives the StepData of `first_step` and all steps after it, to `steps`. The
+    share of samples that may be left out is one of each window.
 
     `place` is where the window begins that `first_step` is in, or the one before it, and
     moves on with iteration. `load` plans one window: its loader, told which step is first.

@@ -15,7 +15,7 @@ from isthmus.core.data.stream import WINDOW, Place, StreamLoader
 from isthmus.core.train.engine import Engine, Root
 from isthmus.core.train.opening import OpenStage
 from isthmus.core.train.optimizer import build_optimizer
-from isthmus.core.train.plans import make_plan, make_window_plan
+from isthmus.core.train.plans import make_plan, make_window_plan, stage_cost
 from isthmus.core.train.seeds import derive, seed_draws
 from isthmus.core.train.session import Session
 from isthmus.core.train.tuning import Tuned, apply_tuners, set_precision
@@ -60,8 +60,10 @@ def make_loader(
         skipped = int(data.get("skipped", 0))
         return _step_loader(session, stage, preparer, plan, stage.mixture, first_step, skipped)
 
+    cost = stage_cost(session, stage)
+
     def load(window: Mixture, place: Place, first: int) -> StepLoader:
-        plan = make_window_plan(session, stage, preparer, window, place)
+        plan = make_window_plan(session, stage, preparer, cost, window, place)
         return _step_loader(session, stage, preparer, plan, window, first)
 
     size = stage.config.batch.samples or 1

@@ -19,8 +19,9 @@ from isthmus.core.data.sizes import Sizes
 from isthmus.core.model.build import build_model
 from isthmus.core.train.config import RunConfig
 from isthmus.core.train.filling import filling, filling_metrics
+from isthmus.core.train.measuring import LENGTHS, stage_sizes
 from isthmus.core.train.opening import OpenStage, open_stages, texts
-from isthmus.core.train.plans import LENGTHS, make_plan, sample_cost, stage_sizes
+from isthmus.core.train.plans import make_plan, sample_cost
 from isthmus.core.train.run import run
 from isthmus.errors import DataError, InputError
 from isthmus.plugins.objectives.lm import ConversationPreparer
