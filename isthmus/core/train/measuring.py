@@ -42,7 +42,8 @@ def stage_sizes(session: Session, stage: OpenStage, preparer: Preparer) -> Sizes
 
 
 def measured(session: Session, stage: OpenStage, preparer: Preparer, mixture: Mixture) -> Sizes:
-    """Sizes of the samples of `mixture`, measured by all processes. What is wrong for one of them, all raise."""
+    """Sizes of the mixture's samples, measured by all processes. What is wrong for one of them,
+    all raise."""
     parallel = session.parallel
     own: list[Sizes] = []
     error: IsthmusError | None = None
