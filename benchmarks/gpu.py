@@ -13,9 +13,12 @@ import time
 
 import torch
 
-from benchmarks.contenders import HuggingFace, Isthmus, Models, Task, contenders
+from benchmarks.contenders import Models, contenders
+from benchmarks.contest import Task
+from benchmarks.engine import Isthmus
 from benchmarks.models import PRESETS as ALL
 from benchmarks.samples import draw
+from benchmarks.trainers import HuggingFace
 from isthmus.core.train.flops import FlopModel
 from isthmus.core.train.parallel import Parallel
 from isthmus.core.train.peaks import peak

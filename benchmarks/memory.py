@@ -14,7 +14,8 @@ import sys
 
 import torch
 
-from benchmarks.contenders import Models, Task, contenders
+from benchmarks.contenders import Models, contenders
+from benchmarks.contest import Task
 from benchmarks.models import PRESETS
 from benchmarks.samples import draw
 from isthmus.core.train.parallel import Parallel

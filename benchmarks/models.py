@@ -115,8 +115,8 @@ def isthmus_model(preset: Preset, stage: int) -> VisionLanguageModel:
 def trained(model: Any, stage: int) -> list[nn.Module]:
     """What a stage trains, in the same order for either model."""
     if isinstance(model, VisionLanguageModel):
-        decoder = model.llm.model  # type: ignore[union-attr]
-        first, second = model.connector.layers[0], model.connector.layers[2]  # type: ignore
+        decoder = model.llm.model
+        first, second = model.connector.layers[0], model.connector.layers[2]
         llm = [decoder.model, decoder.lm_head]
     else:
         projector = model.model.multi_modal_projector
@@ -149,9 +149,9 @@ def transformers_model(ours: VisionLanguageModel, preset: Preset, stage: int) ->
         )
     )
     tower, encoder = theirs.model.vision_tower, ours.encoder
-    tower.embeddings.load_state_dict(encoder.embeddings.state_dict())  # type: ignore[union-attr]
-    tower.pre_layrnorm.load_state_dict(encoder.before.state_dict())  # type: ignore[union-attr]
-    tower.encoder.load_state_dict(encoder.blocks.state_dict(), strict=False)  # type: ignore
+    tower.embeddings.load_state_dict(encoder.embeddings.state_dict())
+    tower.pre_layrnorm.load_state_dict(encoder.before.state_dict())
+    tower.encoder.load_state_dict(encoder.blocks.state_dict(), strict=False)
     for mine, other in zip(trained(ours, 2), trained(theirs, 2), strict=True):
         other.load_state_dict(mine.state_dict())
     # With a cache, transformers forgets that restarting positions mean separate samples.

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.contenders import Isthmus, Task
+from benchmarks.contest import Task
+from benchmarks.engine import Isthmus
 from benchmarks.models import Preset, clip, isthmus_model, llama
 from benchmarks.samples import draw
 from isthmus.core.train.parallel import Parallel

@@ -6,7 +6,7 @@ Nobody tokenises or decodes anything while the clock runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,8 +14,18 @@ from torch import Tensor
 
 from benchmarks.models import Preset
 from benchmarks.workload import Shape, shapes
-from isthmus.core.contracts import Grid, Images, Pack, Preparer, Sample, Source
+from isthmus.core.contracts import (
+    FeatureStore,
+    Grid,
+    Images,
+    ImageTransform,
+    Pack,
+    Preparer,
+    Sample,
+    Source,
+)
 from isthmus.core.data.pack import Encoded, collate
+from isthmus.core.data.view import View
 from isthmus.core.model.transform import normalise
 from isthmus.plugins.encoders.clip import Clip
 
@@ -82,6 +92,25 @@ class DrawnPreparer(Preparer):
 
     def collate(self, examples: Sequence[Encoded]) -> Pack:
         return collate(examples)
+
+
+class KeptPreparer(DrawnPreparer):
+    """The same samples, with the features that a store keeps of their pictures for pixels, each
+    read when its sample is due."""
+
+    def __init__(
+        self, drawn: Sequence[Drawn], side: int, store: FeatureStore, transform: ImageTransform
+    ) -> None:
+        super().__init__(drawn, side)
+        self.store, self.transform = store, transform
+
+    def prepare(self, sample: Sample) -> Encoded:
+        example = super().prepare(sample)
+        if example.images is None:
+            return example
+        features = self.store.get(sample.id)
+        view = View(self.transform, example.images.grids[0], key=sample.id, features=features)
+        return replace(example, images=view.images())
 
 
 def _encoded(name: str, drawn: Drawn, side: int) -> Encoded:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.contenders import Contender, Models, Step, Task, contenders
+from benchmarks.contenders import Models, contenders
+from benchmarks.contest import Contender, Step, Task
 from benchmarks.models import PRESETS
 from benchmarks.overhead import measure
 from benchmarks.samples import draw, flattened, padded, rows
@@ -26,10 +27,12 @@ def task() -> Task:
 
 
 @pytest.fixture(scope="module")
-def who(task: Task, parallel: Parallel) -> list[Contender]:
-    """HF padded and isthmus: the whole table takes longer than a test may."""
-    everyone = contenders(Models(task), parallel)
-    return [everyone[0](), everyone[-1]()]
+def who(
+    task: Task, parallel: Parallel, tmp_path_factory: pytest.TempPathFactory
+) -> list[Contender]:
+    """HF padded and isthmus' two: the whole table takes longer than a test may."""
+    everyone = contenders(Models(task, tmp_path_factory.mktemp("kept")), parallel)
+    return [everyone[0](), everyone[-2](), everyone[-1]()]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,7 @@ def test_isthmus_executes_no_padding(who: list[Contender], flops: dict[str, int]
 def test_executed_flops_of_isthmus_are_its_own_model_of_them(
     who: list[Contender], task: Task, flops: dict[str, int]
 ):
-    isthmus = who[-1]
+    isthmus = who[1]
     batches = isthmus.loader.load(0).batches
     counted = FlopModel.of(isthmus.model, bf16=False).step(batches, causal=False)
     # Attention computes samples of like length together, and its backward pass scores again.
@@ -61,12 +64,18 @@ def test_executed_flops_of_isthmus_are_its_own_model_of_them(
 def test_table_and_verdicts_divide_the_right_way(who: list[Contender], flops: dict[str, int]):
     names = [contender.name for contender in who]
     seconds = dict.fromkeys((*flops, "HF Trainer, length-grouped"), 4.0) | {"isthmus": 2.0}
-    head, first, last = table(who, flops, seconds)
+    head, first, ours, kept = table(who, flops, seconds)
     assert "GFLOP" in head
-    assert [line[:30].strip() for line in (first, last)] == names
+    assert [line[:30].strip() for line in (first, ours, kept)] == names
     tokens = who[0].task.tokens
-    assert last.split()[1:3] == [f"{tokens / 2:,.0f}", "2.00"]
+    assert ours.split()[1:3] == [f"{tokens / 2:,.0f}", "2.00"]
     assert "2.00x (must 1.7, aim 2.0)" in verdicts(flops, seconds)[0]
+    assert "1.00x (must 1.9, aim 2.2)" in verdicts(flops, seconds, stage=1)[0]
+
+
+def test_features_that_are_kept_spare_the_encoder_and_change_nothing(flops: dict[str, int]):
+    """`prove` has compared the gradients."""
+    assert flops["isthmus, features kept"] < 0.97 * flops["isthmus"]
 
 
 def test_nothing_is_timed_when_somebody_trains_something_else(task: Task):
