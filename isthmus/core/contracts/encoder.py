@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 from PIL import Image
@@ -26,6 +27,12 @@ class Encoder(Part, nn.Module, ABC):
 
     class Config(PartConfig):
         """Base of an encoder's configuration."""
+
+    @property
+    def encoder_layers(self) -> Sequence[nn.Module]:
+        """Its blocks, each of which runs once, by its `forward`: for recomputing, compiling and
+        sharding. Without any, an encoder that learns is kept whole."""
+        return ()
 
     @abstractmethod
     def forward(self, images: Images) -> Features:

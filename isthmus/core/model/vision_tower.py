@@ -8,7 +8,7 @@ or counts them, and what is left is a whole, shorter model (`blueprint` writes i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from einops import rearrange
@@ -108,6 +108,14 @@ class VisionTower(Encoder, ABC):
         if self.config.select == "patch":
             hidden = hidden[:, self.prefix :]
         return Features(rearrange(hidden, "images tokens dim -> (images tokens) dim"), images.grids)
+
+    @property
+    def encoder_layers(self) -> Sequence[nn.Module]:
+        return next(
+            list(child)
+            for child in self.blocks.children()
+            if isinstance(child, nn.ModuleList) and len(child) == self.layers
+        )
 
     def blueprint(self) -> Config:
         shape = written_out(self.shape) | {"num_hidden_layers": self.layers}

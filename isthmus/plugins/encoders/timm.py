@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from PIL import Image
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from isthmus import hookimpl
 from isthmus.core.contracts import Encoder, Features, Grid, Images, Place
@@ -103,6 +103,10 @@ class Timm(Encoder, name="timm"):
         if prefix is not None:
             tokens = torch.cat([prefix, tokens], dim=1)
         return Features(rearrange(tokens, "images tokens dim -> (images tokens) dim"), images.grids)
+
+    @property
+    def encoder_layers(self) -> Sequence[nn.Module]:
+        return list(getattr(self.model, "blocks", ()))  # of transformers; others are kept whole
 
     def blueprint(self) -> Config:
         return self.config.model_copy(update={"weights": None})
