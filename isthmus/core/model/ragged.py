@@ -108,3 +108,12 @@ def register() -> str:
     AttentionInterface.register(BACKEND, attention)
     AttentionMaskInterface.register(BACKEND, mask)
     return BACKEND
+
+
+@functools.cache
+def stay_out_of_graphs() -> None:
+    """Keep this backend out of what `torch.compile` compiles."""
+    from transformers import AttentionInterface
+
+    disable: Any = torch.compiler.disable
+    AttentionInterface.register(register(), disable(attention))

@@ -24,6 +24,8 @@ from isthmus.errors import did_you_mean
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Parallelism = Literal["ddp", "fsdp"]
+Recomputing = Literal["auto", "none", "selective", "full"]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 DEFAULT_OBJECTIVE = "lm"
@@ -138,6 +140,12 @@ class StageConfig(Config):
     """Share of the samples whose skipping ends the run all the same."""
     features: FeaturesConfig | None = None
     """Keep what the frozen encoder sees; absent, it looks anew every time."""
+    parallel: Parallelism | None = None
+    """How processes share the model in this stage; absent, as the run says."""
+    recompute: Recomputing = "auto"
+    """Layers that compute their activations a second time instead of keeping them: `none`, every
+    second one (`selective`), all (`full`), or, by the memory that the first step takes on a GPU,
+    as few as fit (`auto`; on a CPU, none)."""
 
     def check(self) -> Iterator[tuple[Place, str]]:
         if (self.epochs is None) == (self.steps is None):
@@ -161,6 +169,11 @@ class RunConfig(Config):
     """Arithmetic of the forward pass; bf16 keeps frozen weights in bf16 too."""
     blind: bool = False
     """Replace every picture by a grey one: the control that shows what words alone give."""
+    parallel: Parallelism = "ddp"
+    """How processes share the model: `ddp`, each holds all of it; `fsdp`, each holds a slice of
+    its weights, gradients and optimizer state."""
+    compile: bool = False
+    """Let torch compile each layer, which takes a while when a stage begins."""
     workers: int = Field(default=0, ge=0)
     """Processes that load data beside each training process."""
     threads: PositiveInt | None = None

@@ -2,8 +2,8 @@
 
 The loss of a step is the sum over all its micro-batches on all processes, divided by their
 summed weight. Weights are known from the batches, so the divisor is agreed before the first
-backward pass, and the gradient of a step is the same however its samples are split. DDP
-averages over processes; on each of them the value sent backward is therefore
+backward pass, and the gradient of a step is the same however its samples are split. DDP and
+FSDP average over processes; on each of them the value sent backward is therefore
 sum * processes / weight.
 """
 
@@ -20,8 +20,11 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from isthmus.core.contracts import Batch, Loss, Objective
+from isthmus.core.model.layers import Layers
+from isthmus.core.train.config import Parallelism, Recomputing
 from isthmus.core.train.optimizer import learning_parameters
 from isthmus.core.train.parallel import Parallel
+from isthmus.core.train.recompute import Recompute
 from isthmus.core.train.seeds import derive, seed_draws
 from isthmus.errors import InputError, NonFiniteLoss
 
@@ -84,8 +87,8 @@ class StepResult:
 class Engine:
     """Takes optimizer steps. `root` is put on its device and shared between the processes.
 
-    `spare` makes a real batch for a process that has none in a step: it runs, multiplied by
-    zero, so that every process takes part in the exchange of gradients.
+    `spare` makes a real batch for a process that has too few in a step: it runs, multiplied by
+    zero, so that every process takes part in every exchange.
     """
 
     def __init__(
@@ -98,9 +101,21 @@ class Engine:
         clip: float | None,
         seed: int,
         spare: Callable[[], Batch],
+        mode: Parallelism = "ddp",
+        recompute: Recomputing = "none",
+        compiled: bool = False,
     ) -> None:
         self.root = root
-        self.prepared = parallel.prepare(root)
+        names = {parameter: name for name, parameter in root.named_parameters()}
+        self.shared = parallel.share(root, mode, bf16=root.bf16)
+        # Slices are parameters of their own.
+        now = dict(root.named_parameters())
+        for group in optimizer.param_groups:
+            group["params"] = [now[names[parameter]] for parameter in group["params"]]
+        self.layers = Layers(root.model)
+        if compiled:
+            self.layers.compile()
+        self.recompute = Recompute(self.layers, recompute, parallel)
         self.optimizer = optimizer
         self.parallel = parallel
         self.name = name
@@ -112,6 +127,11 @@ class Engine:
     def learning(self) -> dict[str, nn.Parameter]:
         """Name -> parameter that learns, of model and objective."""
         return {name: p for name, p in self.root.named_parameters() if p.requires_grad}
+
+    def close(self) -> None:
+        """Leave the model as it was; for all processes to call."""
+        self.shared.close()
+        self.layers.restore()
 
     def step(
         self, step: int, batches: Sequence[Batch], share: Callable[[], Sequence[float]]
@@ -130,6 +150,7 @@ class Engine:
                 "micro-batches; leave `micro_samples` and `micro_tokens` out"
             )
         sums, metrics = self._backward(step, batches, counts.weight)
+        self.recompute.backward_done()
         bad = [index for index, value in enumerate(sums) if not math.isfinite(value)]
         names = sorted(metrics)
         own = [sum(sums), len(bad), *(float(metrics[name]) for name in names)]
@@ -139,6 +160,7 @@ class Engine:
             self._refuse(step, batches, bad, norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.recompute.step_done()
         return StepResult(
             loss=shared[0] / counts.weight,
             grad_norm=norm,
@@ -153,13 +175,14 @@ class Engine:
         """Gradients of the whole step; returns each micro-batch's loss sum and all metrics."""
         sums: list[Tensor] = []
         metrics: dict[str, Tensor] = {}
-        counted = 1.0 if batches else 0.0
-        scale = counted * self.parallel.world / weight
-        for index, batch in enumerate(batches or [self.spare()]):
+        rounds = self.shared.rounds(max(1, len(batches)))
+        for index in range(rounds):
+            counted = float(index < len(batches))
+            batch = batches[index] if counted else self.spare()
+            scale = counted * self.parallel.world / weight
             seed_draws(derive(self.seed, step, index, self.parallel.rank))
-            last = index >= len(batches) - 1
-            with nullcontext() if last else self.parallel.no_sync(self.prepared):
-                total, extra = self.prepared(batch.to(self.parallel.device))
+            with nullcontext() if index == rounds - 1 else self.shared.no_sync():
+                total, extra = self.shared(batch.to(self.parallel.device))
                 (total * scale).backward()
             sums.append(total.detach() * counted)
             for name, value in extra.items():
@@ -169,9 +192,10 @@ class Engine:
     def _clip(self) -> float:
         """Norm of the whole gradient, which is then no longer than `clip`."""
         parameters = learning_parameters(self.optimizer)
+        norm = self.shared.norm([p.grad for p in parameters if p.grad is not None])
         if self.clip is not None:
-            return float(nn.utils.clip_grad_norm_(parameters, self.clip))
-        return float(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
+            nn.utils.clip_grads_with_norm_(parameters, self.clip, norm)
+        return float(norm)
 
     def _refuse(self, step: int, batches: Sequence[Batch], bad: list[int], norm: float) -> None:
         """All processes come here together and raise the same error."""

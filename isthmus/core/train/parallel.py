@@ -1,4 +1,4 @@
-"""The seam to Accelerate: device, processes, DDP. Nobody else in training knows them.
+"""The seam to Accelerate: device and processes. Nobody else in training knows them.
 
 Accelerate reads how the run was launched (`python`, `torchrun`, `accelerate launch`) and
 gives the device and the process group: NCCL on GPUs, gloo on CPU. Loaders are ours and are
@@ -11,14 +11,18 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from isthmus.core.train.config import Parallelism
+from isthmus.core.train.sharing import Copies, Shared
+from isthmus.core.train.slices import Slices
 from isthmus.errors import InputError, IsthmusError, WorkError
 
 T = TypeVar("T")
@@ -31,16 +35,12 @@ class Parallel:
     """The processes of a run, seen from one of them."""
 
     def __init__(self, threads: int | None = None) -> None:
-        from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+        from accelerate import Accelerator, InitProcessGroupKwargs
         from accelerate.utils import DistributedType
 
         cpu = not torch.accelerator.is_available()
         ours = not torch.distributed.is_initialized()
-        # Every trained parameter takes part in every synchronised backward pass, by the
-        # engine's doing, so DDP need not look for unused ones.
-        handlers: list[Any] = [
-            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-        ]
+        handlers: list[Any] = []
         launched = int(os.environ.get("WORLD_SIZE", "1"))
         if launched > 1:
             own = {"backend": "gloo"} if cpu else {}
@@ -53,8 +53,8 @@ class Parallel:
         kind = self._accelerator.distributed_type
         if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
             raise InputError(
-                f"the launcher asks for {kind.value}, which isthmus does not speak yet; launch "
-                "with torchrun, or with `accelerate launch --multi_gpu`"
+                f"the launcher asks for {kind.value}; launch with torchrun, or with `accelerate "
+                "launch --multi_gpu`, and write `parallel: fsdp` where the model is to be sharded"
             )
         if self.world != launched:
             raise InputError(
@@ -74,21 +74,21 @@ class Parallel:
     def world(self) -> int:
         return int(self._accelerator.num_processes)
 
+    @cached_property
+    def _mesh(self) -> DeviceMesh:
+        return init_device_mesh(self.device.type, (self.world,))
+
     @property
     def is_main(self) -> bool:
         return self.rank == 0
 
-    def prepare(self, root: nn.Module) -> nn.Module:
-        """The root module on its device, its gradients shared between the processes."""
-        return self._accelerator.prepare_model(root)
-
-    def release(self) -> None:
-        """Let go of what `prepare` keeps alive."""
-        self._accelerator.free_memory()
-
-    def no_sync(self, prepared: nn.Module) -> AbstractContextManager[None]:
-        """Backward passes in this block keep their gradients to themselves."""
-        return self._accelerator.no_sync(prepared)
+    def share(self, root: nn.Module, mode: Parallelism = "ddp", *, bf16: bool = False) -> Shared:
+        """The root module on the device, as the processes share it."""
+        if self.world == 1:
+            return Shared(root, self.device)
+        if mode == "ddp":
+            return Copies(root, self.device)
+        return Slices(root, self.device, self._mesh, bf16=bf16)
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Each value, summed over the processes."""

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from isthmus.core.checkpoint import (
     CHECKPOINTS,
     TrainerState,
@@ -95,17 +97,24 @@ class Session:
             fingerprints=stage.fingerprints,
             extra={"changed": sorted(self.history.changed), "owed": owed},
         )
-        optimizer = None if finished else flatten_optimizer(engine.optimizer, engine.learning)
+        shared, objective = engine.shared, stage.objective
+        moments: dict[str, Tensor] = {}
+        heads: dict[str, Tensor] = {}
+        if not finished:
+            moments = shared.whole(flatten_optimizer(engine.optimizer, engine.learning))
+            heads = shared.state(objective) or objective.state_dict()
+        states = {} if finished else self._gathered(engine)
         self.parallel.on_main(
             lambda: self._write(
                 folder,
                 self.model,
                 dump(self.settings),
                 trainer=state,
-                optimizer=optimizer,
-                objective=None if finished else stage.objective.state_dict(),
+                optimizer=moments,
+                objective=heads,
                 unchanged=self.history.unchanged,
                 tuners=self.history.added,
+                states=states,
                 keep=self.settings.keep,
             )
         )
@@ -125,3 +134,16 @@ class Session:
     def _write(self, *place: Any, **moment: Any) -> None:
         copies = self.settings.save == "async"
         self.writer.start(prepare(*place, copies=copies, **moment))
+
+    def _gathered(self, engine: Engine) -> dict[str, dict[str, Tensor]]:
+        """Part -> its whole state, of the parts that processes hold slices of."""
+        states = {}
+        for name, part in self.model.parts().items():
+            only = None
+            if name in self.history.unchanged:
+                added = (tuner.build().added(part) for tuner in self.history.added.get(name, ()))
+                only = frozenset[str]().union(*added)
+            state = engine.shared.state(part, only)
+            if state is not None:
+                states[name] = state
+        return states

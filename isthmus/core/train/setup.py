@@ -18,7 +18,7 @@ from isthmus.core.train.optimizer import build_optimizer
 from isthmus.core.train.plans import make_plan, make_window_plan, stage_cost
 from isthmus.core.train.seeds import derive, seed_draws
 from isthmus.core.train.session import Session
-from isthmus.core.train.tuning import Tuned, apply_tuners, set_precision
+from isthmus.core.train.tuning import Tuned, apply_tuners, refuse_batch_norms, set_precision
 from isthmus.errors import DataError, ImageError, PartError, Unsupervised
 
 
@@ -113,13 +113,17 @@ def make_engine(
     """What takes the stage's steps, going on from the checkpoint where there is one."""
     config, objective = stage.config, stage.objective
     groups = [group for item in tuned for group in item.groups]
-    if own := dict(objective.named_parameters()):
-        groups.append(ParameterGroup("objective", own))
+    if parameters := dict(objective.named_parameters()):
+        groups.append(ParameterGroup("objective", parameters))
     if not groups:
         raise PartError(
             f"stages[{stage.index}].train: nothing learns; write `full` or another tuner for at "
             "least one part"
         )
+    if checkpoint:
+        objective.load_state_dict(checkpoint.objective())
+    if session.parallel.world > 1:
+        refuse_batch_norms(tuned)
     engine = Engine(
         Root(session.model, objective, session.settings.precision == "bf16"),
         build_optimizer(groups, config.optimizer),
@@ -128,10 +132,13 @@ def make_engine(
         clip=config.optimizer.clip,
         seed=derive(session.settings.seed, "draws", stage.index),
         spare=lambda: spare_batch(stage.mixture, preparer),
+        mode=config.parallel or session.settings.parallel,
+        recompute=config.recompute,
+        compiled=session.settings.compile,
     )
     if checkpoint:
-        objective.load_state_dict(checkpoint.objective())
-        restore_optimizer(engine.optimizer, engine.learning, checkpoint.optimizer())
+        own = engine.shared.own(checkpoint.optimizer())
+        restore_optimizer(engine.optimizer, engine.learning, own)
     return engine
 
 

@@ -45,10 +45,10 @@ class Stage:
         bf16 = session.settings.precision == "bf16"
         self.flops = FlopModel.of(session.model, bf16)
         self.peak = peak(session.parallel.device, bf16)
+        self.frozen = FrozenWeights(session.model.parts())
         self.engine = make_engine(session, stage, self.tuned, preparer, checkpoint)
         held_out = self.config.validation
         self.validation = Validation(session, stage, held_out, preparer) if held_out else None
-        self.frozen = FrozenWeights(session.model.parts())
 
     def train(self) -> Path:
         """Take the steps that are left; returns the stage's last checkpoint.
@@ -63,10 +63,10 @@ class Stage:
         for data, begun, waited in timed(iter(self.loader)):
             result = self._step(data, begun, waited)
             self._after_step(data.step + 1, self.session.stop.agreed(result.shared[6:]))
+        self.engine.close()
         self.frozen.check(self.session.model.parts())
         for item in self.tuned:
             self.session.history.finish(item)
-        self.session.parallel.release()
         folder = self._save(self.steps, finished=True)
         seconds = time.monotonic() - started
         notes = kept_notes(self.store)
@@ -154,7 +154,7 @@ class Stage:
 
     def _validate(self, validation: Validation, step: int) -> int | None:
         """Returns the signal that cut it short, if one did."""
-        metrics = validation.run(self.engine.root, step)
+        metrics = validation.run(self.engine, step)
         if metrics is None:
             return self.session.asked_to_stop()
         self.session.tell("evaluated", Evaluated(self.config.name, step, metrics))

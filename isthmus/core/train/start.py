@@ -21,7 +21,8 @@ from isthmus.errors import CheckpointError, InputError
 CONFIG = "config.yaml"
 
 FREE = re.compile(
-    r"out|workers|threads|trackers|keep|save|ledger|stages\[\d+\]\.(save_every|features)"
+    r"out|workers|threads|trackers|keep|save|ledger|parallel|compile"
+    r"|stages\[\d+\]\.(save_every|parallel|recompute|features)"
 )
 """Settings that may differ on resume: the course of training does not follow from them."""
 

@@ -6,7 +6,7 @@ then requires a gradient must be the same, or the table would lie.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -81,6 +81,21 @@ def set_precision(
                 parameter.data = parameter.data.float()
             elif bf16 and key not in learnt[name]:
                 parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def refuse_batch_norms(tuned: Sequence[Tuned]) -> None:
+    """Raise PartError for a part that learns and has batch norms, before several processes run
+    it. Each would normalise by its own samples' statistics and keep its own averages of them,
+    so that neither the gradient nor the saved part were those of one process. SyncBatchNorm
+    repairs that on GPUs alone, and not over micro-batches."""
+    for item in tuned:
+        for name, module in item.module.named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                raise PartError(
+                    f"{item.part!r} learns, and has batch norms ({name or type(module).__name__}), "
+                    "whose statistics would differ from process to process; train it on one "
+                    "process, leave it frozen, or take a model with layer norms"
+                )
 
 
 def table(

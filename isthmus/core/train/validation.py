@@ -13,7 +13,7 @@ from isthmus.core.data.loader import StepData, StepLoader
 from isthmus.core.data.mixture import Mixture
 from isthmus.core.data.plan import Plan
 from isthmus.core.train.config import BatchConfig, ValidationConfig
-from isthmus.core.train.engine import Root
+from isthmus.core.train.engine import Engine
 from isthmus.core.train.opening import OpenStage
 from isthmus.core.train.seeds import derive, seed_draws
 from isthmus.core.train.session import Session
@@ -45,16 +45,16 @@ class Validation:
             if shuffled.moves:
                 self.loaders["val_loss_shuffled"] = self._loader(Mixture([shuffled], [1.0]), count)
 
-    def run(self, root: Root, step: int) -> dict[str, float] | None:
+    def run(self, engine: Engine, step: int) -> dict[str, float] | None:
         """The metrics after step `step`; None when a signal asked the run to stop meanwhile."""
-        root.eval()
+        engine.root.eval()
         metrics: dict[str, float] = {}
         for name, loader in self.loaders.items():
-            loss = self._loss(root, loader, step)
+            loss = self._loss(engine, loader, step)
             if loss is None:
                 break
             metrics[name] = loss
-        root.train()
+        engine.root.train()
         if len(metrics) < len(self.loaders):
             return None
         if "val_loss_shuffled" in metrics:
@@ -84,10 +84,10 @@ class Validation:
         )
 
     @torch.no_grad()
-    def _loss(self, root: Root, loader: StepLoader, step: int) -> float | None:
+    def _loss(self, engine: Engine, loader: StepLoader, step: int) -> float | None:
         total = weight = 0.0
         for data in loader:
-            own = [*self._step(root, data), len(data.skipped)]
+            own = [*self._step(engine, data), len(data.skipped)]
             shared = self.session.parallel.sum([*own, *self.session.stop.share()])
             if self.session.stop.agreed(shared[3:]):
                 return None
@@ -98,13 +98,15 @@ class Validation:
             raise DataError(f"{self.where}.data: no sample has an answer to be measured on")
         return total / weight
 
-    def _step(self, root: Root, data: StepData) -> tuple[float, float]:
+    def _step(self, engine: Engine, data: StepData) -> tuple[float, float]:
         """Loss sum and weight of one process's part of a step."""
         parallel = self.session.parallel
-        total = 0.0
+        total, rounds = 0.0, engine.shared.rounds(len(data.batches))
         for index, batch in enumerate(data.batches):
             seed_draws(derive(self.seed, data.step, index, parallel.rank))
-            total += float(root(batch.to(parallel.device))[0])
+            total += float(engine.root(batch.to(parallel.device))[0])
+        for _ in range(len(data.batches), rounds):
+            engine.root(engine.spare().to(parallel.device))
         return total, sum(batch.weight for batch in data.batches)
 
 

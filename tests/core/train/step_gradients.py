@@ -1,12 +1,14 @@
 """A program for test_ranks: a few steps whose gradients are written down instead of used.
 
-    python -m tests.core.train.step_gradients DATA OUT
+    python -m tests.core.train.step_gradients DATA OUT MODE TUNERS
 
-Started alone or by torchrun; the main process writes OUT.
+Started alone or by torchrun; the main process writes OUT. TUNERS is a JSON list: who learns, once
+after the other; null, and everything does.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,12 @@ from isthmus.core.data.loader import StepLoader
 from isthmus.core.data.mixture import Mixture
 from isthmus.core.data.plan import Plan
 from isthmus.core.model.build import build_model
-from isthmus.core.train.config import OptimizerConfig, RunConfig
+from isthmus.core.train.config import OptimizerConfig, Parallelism, RunConfig
 from isthmus.core.train.engine import Engine, Root
 from isthmus.core.train.opening import open_stages, texts
 from isthmus.core.train.optimizer import build_optimizer
 from isthmus.core.train.parallel import Parallel
+from isthmus.core.train.tuning import apply_tuners
 from isthmus.errors import NonFiniteLoss
 from tests.core.train.tiny import stage, tiny_run
 
@@ -33,26 +36,35 @@ SAMPLES = 5
 """Samples in a step: over two processes shares of three and two, in micro-batches of two."""
 
 
-def setting(data: Path) -> tuple[Root, Mixture, Preparer]:
+Tuners = dict[str, Any]
+
+
+def setting(data: Path, tuners: Tuners | None = None) -> tuple[Root, Mixture, Preparer]:
     """The model, in fp32, and the samples; the same in every process."""
-    run = load(RunConfig, tiny_run(data, stage(data)))
+    run = load(RunConfig, tiny_run(data, stage(data, **({"train": tuners} if tuners else {}))))
     stages = open_stages(run)
     model = build_model(run.model, texts=lambda: texts(stages), seed=3)
     tools = model.tools(stages[0].template)
     objective = stages[0].objective
+    if tuners:
+        torch.manual_seed(5)  # LoRA draws
+        apply_tuners(model.parts(), run.stages[0].train)
     return Root(model, objective, bf16=False), stages[0].mixture, objective.preparer(tools)
 
 
-def gradients(data: Path) -> tuple[Engine, StepLoader, dict[str, Tensor]]:
-    """Every step's loss and gradient, by the engine."""
-    root, mixture, preparer = setting(data)
+def gradients(
+    data: Path, mode: Parallelism = "ddp", tuners: Tuners | None = None
+) -> tuple[Engine, StepLoader, dict[str, Tensor]]:
+    """Every step's loss, gradient norm and gradient, by the engine."""
+    root, mixture, preparer = setting(data, tuners)
     parallel = Parallel(threads=1)
     plan = Plan(mixture, samples=SAMPLES, epochs=1, shuffle=False)
     loader = StepLoader(
         plan, mixture, preparer, rank=parallel.rank, world=parallel.world, micro_samples=2
     )
     optimizer = build_optimizer(
-        [ParameterGroup("all", dict(root.named_parameters()))], OptimizerConfig(lr=1e-30)
+        [ParameterGroup("all", {n: p for n, p in root.named_parameters() if p.requires_grad})],
+        OptimizerConfig(lr=1e-30),
     )
     seen: dict[str, Tensor] = {}
     now: dict[str, Any] = {}
@@ -64,11 +76,13 @@ def gradients(data: Path) -> tuple[Engine, StepLoader, dict[str, Tensor]]:
         clip=None,
         seed=0,
         spare=lambda: preparer.collate([preparer.prepare(mixture[0])]),
+        mode=mode,
     )
 
     def remember(*_: Any) -> None:
-        for name, parameter in root.named_parameters():
-            seen[f"{now['step']}/{name}"] = parameter.grad.clone()
+        grads = {n: p.grad for n, p in engine.learning.items()}
+        for name, grad in engine.shared.whole(grads).items():
+            seen[f"{now['step']}/{name}"] = grad.clone()
 
     optimizer.register_step_pre_hook(remember)
     for step in loader:
@@ -78,6 +92,7 @@ def gradients(data: Path) -> tuple[Engine, StepLoader, dict[str, Tensor]]:
         print(f"rank {parallel.rank} step {step.step} samples {sizes} images {images}", flush=True)
         result = engine.step(step.step, step.batches, lambda: [])
         seen[f"{step.step}/loss"] = torch.tensor(result.loss, dtype=torch.float64)
+        seen[f"{step.step}/norm"] = torch.tensor(result.grad_norm, dtype=torch.float64)
     return engine, loader, seen
 
 
@@ -97,7 +112,11 @@ def poison(engine: Engine, loader: StepLoader) -> str:
 
 
 if __name__ == "__main__":
-    made, steps, values = gradients(Path(sys.argv[1]))
+    data, out, mode, who = sys.argv[1:]
+    found: dict[str, Tensor] = {}
+    for number, tuners in enumerate(json.loads(who)):
+        made, steps, values = gradients(Path(data), mode, tuners)
+        found |= {f"{number}/{name}": value for name, value in values.items()}
     if made.parallel.is_main:
-        save_file(values, sys.argv[2])
+        save_file(found, out)
     print(f"rank {made.parallel.rank} says {poison(made, steps)}", flush=True)

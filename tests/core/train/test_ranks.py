@@ -35,16 +35,25 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+EVERYTHING = None
+TUNERS: list[dict[str, str] | None] = [
+    {"connector": "full"},
+    {"connector": "full", "llm": "lora"},
+    {"connector": "full", "llm": "full"},
+    EVERYTHING,
+]
+
+
 @pytest.fixture(scope="module")
-def alone(data: Path) -> dict[str, Tensor]:
-    """One process, accumulating."""
-    return gradients(data)[2]
+def alone(data: Path) -> list[dict[str, Tensor]]:
+    """One process, accumulating; for each of TUNERS."""
+    return [gradients(data, "ddp", tuners)[2] for tuners in TUNERS]
 
 
 def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Two processes on this machine, talking over gloo."""
     command = [*TORCHRUN, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=REPOSITORY)
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=REPOSITORY)
 
 
 def close(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
@@ -54,8 +63,9 @@ def close(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
 
 
 def test_one_process_has_the_gradient_of_every_sample_by_itself(
-    data: Path, alone: dict[str, Tensor]
+    data: Path, alone: list[dict[str, Tensor]]
 ):
+    one = alone[TUNERS.index(EVERYTHING)]
     root, mixture, preparer = setting(data)
     loss = [0.0, 0.0, 0.0]
     for step in range(3):
@@ -71,18 +81,20 @@ def test_one_process_has_the_gradient_of_every_sample_by_itself(
             f"{step}/{name}": torch.zeros_like(p) if p.grad is None else p.grad
             for name, p in root.named_parameters()
         }
-        found = {name: alone[name] for name in wanted}
+        found = {name: one[name] for name in wanted}
         assert close(found, wanted) <= 1e-6
-        assert float(alone[f"{step}/loss"]) == pytest.approx(loss[step], abs=1e-6)
+        assert float(one[f"{step}/loss"]) == pytest.approx(loss[step], abs=1e-6)
 
 
+@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
 def test_two_processes_have_the_loss_and_gradient_of_one(
-    data: Path, alone: dict[str, Tensor], tmp_path: Path
+    data: Path, alone: list[dict[str, Tensor]], tmp_path: Path, mode: str
 ):
     out = tmp_path / "two.safetensors"
-    module = ("-m", "tests.core.train.step_gradients", str(data), str(out))
-    ran = torchrun(*module)
+    module = ("-m", "tests.core.train.step_gradients")
+    ran = torchrun(*module, str(data), str(out), mode, json.dumps(TUNERS))
     assert ran.returncode == 0, ran.stderr
+    assert "Warning" not in ran.stderr
     shares = {
         (int(rank), int(step)): (json.loads(sizes), int(images))
         for rank, step, sizes, images in re.findall(
@@ -93,7 +105,8 @@ def test_two_processes_have_the_loss_and_gradient_of_one(
     assert shares[1, 0][0] == [2]
     assert shares[1, 1][1] == 0  # no image
     assert shares[1, 2][0] == []  # no batch at all
-    assert close(load_file(out), alone) <= 1e-6
+    wanted = {f"{i}/{name}": each for i, one in enumerate(alone) for name, each in one.items()}
+    assert close(load_file(out), wanted) <= 1e-6
     # A loss that is not finite on one process stops both, and they name the same samples.
     said = re.findall(r"rank \d says (.*)", ran.stdout)
     assert len(said) == 2

@@ -8,7 +8,7 @@ from torch import nn
 
 from isthmus.core.contracts import ParameterGroup, PartConfig, Tuner
 from isthmus.core.train.config import OptimizerConfig
-from isthmus.core.train.tuning import apply_tuners, set_precision, table
+from isthmus.core.train.tuning import apply_tuners, refuse_batch_norms, set_precision, table
 from isthmus.errors import PartError
 
 
@@ -92,3 +92,10 @@ def test_precision_follows_what_learns_and_spares_what_was_learnt():
     model["encoder"].requires_grad_(True)
     set_precision(model, bf16=True, learnt=nothing)
     assert model["encoder"][0].weight.dtype == torch.float32
+
+
+def test_batch_norms_that_learn_are_refused_for_several_processes():
+    part = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Linear(4, 4))
+    with pytest.raises(PartError, match=r"'encoder' learns, and has batch norms \(1\)"):
+        refuse_batch_norms(apply_tuners({"encoder": part}, {"encoder": Last.Config()}))
+    refuse_batch_norms(apply_tuners({"encoder": part}, {}))
