@@ -18,6 +18,7 @@ from isthmus.core.checkpoint.weights import load_weights, read_weights, weights_
 from isthmus.core.contracts import PartConfig, Tuner
 from isthmus.core.model.build import build_model
 from isthmus.core.model.config import ModelConfig
+from isthmus.core.model.placeholders import Placeholders
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import CheckpointError, InputError
 
@@ -91,7 +92,8 @@ class Checkpoint:
 
     def _build(self, only: Collection[str] | None) -> VisionLanguageModel:
         try:
-            return build_model(self.config, tokenizer=_tokenizer(self.folder), only=only)
+            with Placeholders():
+                return build_model(self.config, tokenizer=_tokenizer(self.folder), only=only)
         except (InputError, OSError) as error:
             referenced = [
                 f"{name} from {entry.reference}"

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.core.contracts import PartConfig, runtime_arguments
+from isthmus.core.model.placeholders import Placeholders
 
 Init = Literal["scaled", "stock"]
 """`scaled`: by the model's width; `stock`: the model family's own."""
@@ -56,6 +57,8 @@ def draw_scaled(module: nn.Module, width: int | None = None) -> None:
     are set to zero. What the family sets to a constant stays (norms at one, gates and layer
     scales at their value), and so does what it lays out on purpose, far from zero.
     """
+    if Placeholders.active:
+        return
     depth = _depth(module)
     uses = Counter(id(p) for m in module.modules() for p in m._parameters.values())
     done: set[int] = set()

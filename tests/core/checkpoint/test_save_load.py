@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,23 @@ def test_saving_twice_gives_equal_bytes(tmp_path: Path, build: Build) -> None:
     for path in first.rglob("*"):
         if path.is_file():
             assert path.read_bytes() == (second / path.relative_to(first)).read_bytes()
+
+
+def test_loading_draws_no_number_and_gives_the_model_that_drawing_gave(
+    tmp_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = checkpoint.save(tmp_path / "01-a-1", build(seed=4), RUN)
+    quick = checkpoint.load(folder).model()
+    monkeypatch.setattr("isthmus.core.checkpoint.loading.Placeholders", nullcontext)
+    slow = checkpoint.load(folder).model()
+    assert same(quick, slow)
+    for part, module in slow.parts().items():
+        ours = dict(quick.parts()[part].named_buffers())
+        theirs = dict(module.named_buffers())  # those that no file holds, too
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert (quick.llm.ragged, quick.llm.decodes) == (slow.llm.ragged, slow.llm.decodes)
+    assert quick.llm.hands_down == slow.llm.hands_down
 
 
 def test_a_part_in_another_precision_keeps_it(tmp_path: Path, build: Build) -> None:
