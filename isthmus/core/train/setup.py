@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from isthmus.core.checkpoint import Checkpoint, restore_optimizer
@@ -58,7 +59,10 @@ def make_loader(
     if stage.mixture.streamed is None:
         plan = make_plan(session, stage, preparer)
         skipped = int(data.get("skipped", 0))
-        return _step_loader(session, stage, preparer, plan, stage.mixture, first_step, skipped)
+        loader = _step_loader(session, stage, preparer, plan, stage.mixture, first_step)
+        if session.parallel.world > 1:  # the stage counts what all of them leave out
+            return replace(loader, max_skipped=1.0)
+        return replace(loader, skipped=skipped)
 
     cost = stage_cost(session, stage)
 
@@ -84,7 +88,6 @@ def _step_loader(
     plan: Plan | PackedPlan,
     mixture: Mixture,
     first_step: int,
-    skipped: int = 0,
 ) -> StepLoader:
     config, batch, parallel = stage.config, stage.config.batch, session.parallel
     return StepLoader(
@@ -99,7 +102,6 @@ def _step_loader(
         micro_tokens=batch.micro_tokens,
         on_bad_image=config.on_bad_image,
         max_skipped=config.max_skipped,
-        skipped=skipped // parallel.world,
     )
 
 

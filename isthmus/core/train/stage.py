@@ -8,7 +8,7 @@ from pathlib import Path
 
 from isthmus.core.checkpoint import Checkpoint
 from isthmus.core.contracts import Evaluated, StageEnded, StageStarted, StepEnded
-from isthmus.core.data.loader import StepData
+from isthmus.core.data.loader import StepData, StepLoader
 from isthmus.core.model.decoder import Decoder
 from isthmus.core.train.engine import StepResult
 from isthmus.core.train.features import kept_notes, open_store
@@ -24,7 +24,7 @@ from isthmus.core.train.setup import make_engine, make_loader, make_preparer, tu
 from isthmus.core.train.start import state_of
 from isthmus.core.train.tuning import table
 from isthmus.core.train.validation import Validation
-from isthmus.errors import Interrupted
+from isthmus.errors import DataError, Interrupted
 
 
 class Stage:
@@ -97,6 +97,7 @@ class Stage:
         if all_skipped:
             self.skipped += int(all_skipped)
             self.session.list_skipped(self.config.name, data.step + 1, data.skipped)
+            self._check_skipped(data.step + 1)
         if result.loss is not None:
             seconds = time.monotonic() - begun
             world = self.session.parallel.world
@@ -122,6 +123,19 @@ class Stage:
             )
             self.session.tell("step_ended", event)
         return result
+
+    def _check_skipped(self, step: int) -> None:
+        """Raises DataError on all processes at once where too many samples were left out. One
+        process alone is told by its loader, before the step."""
+        if not isinstance(self.loader, StepLoader):
+            return
+        share, samples = self.config.max_skipped, self.loader.plan.num_samples
+        if self.skipped > share * samples:
+            raise DataError(
+                f"{self.config.name}, step {step}: {self.skipped} samples were left out, more "
+                f"than the share of {share:g} (`max_skipped`) of all {samples} that may be; "
+                "skipped.jsonl in the run's folder lists them. Repair the data, or allow more."
+            )
 
     def _after_step(self, step: int, signal: int | None) -> None:
         """Validation and checkpoint where they are due, and the end where a signal asked. The

@@ -14,8 +14,13 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
+from isthmus.core.config import load as load_config
+from isthmus.core.data.plan import Plan
+from isthmus.core.train.config import RunConfig
 from isthmus.core.train.lines import read_lines
+from isthmus.core.train.opening import open_stages
 from isthmus.core.train.run import run
+from isthmus.core.train.seeds import derive
 from tests.core.train.step_gradients import SAMPLES, gradients, setting
 from tests.core.train.tiny import source, stage, tiny_run, write_data
 
@@ -114,6 +119,26 @@ def test_two_processes_have_the_loss_and_gradient_of_one(
     assert "align, step 1: the loss is not finite" in said[0]
     assert "Samples: p1, p3." in said[0]
     assert said[0].endswith("unmoved")
+
+
+@pytest.mark.slow
+def test_too_many_left_out_end_a_resumed_run_where_they_end_the_whole_one(tmp_path: Path):
+    write_data(tmp_path, 12)
+    config = load_config(RunConfig, tiny_run(tmp_path))
+    order = Plan(open_stages(config)[0].mixture, samples=4, epochs=1, seed=derive(0, "order", 0))
+    # The first process loses one of every step's four samples, the second none; two may go.
+    for step in range(3):
+        number = order.numbers(step)[0]
+        (tmp_path / "pictures" / f"{number}.png").write_bytes(b"no picture")
+    skip = {"on_bad_image": "skip", "max_skipped": 0.17, "steps": None, "epochs": 1}
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(tiny_run(tmp_path, stage(tmp_path, save_every=1, **skip))))
+    for more in ((), ("--resume",)):
+        ran = torchrun("-m", "isthmus", "train", str(file), *more)
+        assert ran.returncode != 0
+        assert "step 3: 3 samples were left out, more than the share of 0.17" in ran.stderr
+    saved = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert saved == ["01-align-000001", "01-align-000002"]
 
 
 @pytest.mark.slow
