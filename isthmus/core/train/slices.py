@@ -25,7 +25,7 @@ class Slices(Shared):
     The rest (embeddings, head, connector, objective) is whole from a forward pass to the end
     of its backward pass, since it is used from everywhere. A frozen encoder is copied: its
     weights are few and, without a graph behind it, whether it runs is each process's own
-    business. In bf16 the layers are gathered in bf16, and gradients are reduced in fp32.
+    business. On GPUs a bf16 run gathers layers in bf16, and reduces gradients in fp32.
 
     Gradients are reduced after every micro-batch: whole ones, kept until a step's last, would
     take the memory that slices are to save.
@@ -40,7 +40,7 @@ class Slices(Shared):
         self.main = mesh.get_rank() == 0
         self._before = {module: _hooks(module) for module in root.modules()}
         policy = MixedPrecisionPolicy(cast_forward_inputs=False)
-        if bf16:
+        if bf16 and device.type != "cpu":  # whose layer norms take no weights in bf16
             policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
         for unit in _units(root):
             fully_shard(unit, mesh=mesh, mp_policy=policy)

@@ -44,6 +44,8 @@ class LanguageModelling(Objective, name="lm"):
             return Loss(head(hidden[:1]).sum() * 0.0, 0.0)
         if len(targets) <= self.config.rows:
             return Loss(_cross_entropy(head, rows, targets), batch.weight)
+        # torch's own linear_cross_entropy (2.13 on) would save the second pass over a chunk's
+        # head, but under autocast it computes in fp32, and of bf16 rows it rounds the sum to bf16.
         size = self.config.rows
         chunks = zip(torch.split(rows, size), torch.split(targets, size), strict=True)
         sums = [
