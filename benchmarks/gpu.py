@@ -40,7 +40,8 @@ def product_peak(device: torch.device, size: int = 8192, turns: int = 20) -> flo
 
 
 def report(name: str, stage: int, repeats: int) -> None:
-    """Print a line for HF's Trainer, padded and length-grouped, and for isthmus."""
+    """Print a line for isthmus, and for HF's Trainer padded, length-grouped and, as LLaVA's
+    scripts have it, with activations computed again."""
     if not torch.cuda.is_available():
         sys.exit(f"--preset {name} needs a GPU; without one, leave it out")
     parallel = Parallel()
@@ -53,7 +54,9 @@ def report(name: str, stage: int, repeats: int) -> None:
     print(f"peak: {spec and spec / 1e12} TFLOP/s by the maker, {measured / 1e12:.0f} measured")
     work = _work(models, parallel)
     made = contenders(models, parallel)
-    for make in (made[-1], made[0], made[1]):
+    again = {"gradient_checkpointing": True}
+    made.append(lambda: HuggingFace(task, models.theirs, "HF Trainer, checkpointing", **again))
+    for make in (made[-2], made[0], made[1], made[-1]):
         models.rest()
         contender = make()
         if isinstance(contender, HuggingFace):
