@@ -69,7 +69,7 @@ def shown(display_class: type[Display], terminal: bool) -> str:
         display.step_ended(step(number))
     display.evaluated(Evaluated("align", 40, {"val_loss": 2.25, "grounding": 0.125}))
     display.checkpoint_saved(CheckpointSaved("align", 40, Path("run/checkpoints/01-align-000040")))
-    display.stage_ended(StageEnded("align", 40, 3725.0, skipped=3))
+    display.stage_ended(StageEnded("align", 40, 3725.0, skipped=3, notes=("9 images added",)))
     display.close()
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
 
@@ -99,6 +99,7 @@ def test_both_displays_show_table_validation_checkpoint_and_end(display: type[Di
     assert "step 40: saved run/checkpoints/01-align-000040" in text
     assert "align: 40 steps in 1:02:05" in text
     assert "3 samples were left out" in text
+    assert "note: 9 images added" in text
 
 
 def test_bar_shows_speed_and_counts():

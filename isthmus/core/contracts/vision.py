@@ -98,6 +98,8 @@ class Images:
     @staticmethod
     def joined(batches: Sequence[Images]) -> Images:
         """These batches as one, in order; at least one. All have keys, or the batch has none."""
+        if len(batches) == 1:
+            return batches[0]
         pixels = [batch.pixels for batch in batches if len(batch.pixels)]
         known = [batch.known for batch in batches if batch.known is not None]
         return Images(

@@ -32,10 +32,12 @@ def encode_once(encoder: Encoder, images: Images, store: FeatureStore | None = N
     new = sorted(number for key, number in first.items() if key not in runs)
     if new:
         keys = [images.keys[number] for number in new]
-        computed = dict(zip(keys, encoder(images.take(new)).runs(), strict=True))
+        computed: Features = encoder(images.take(new))
+        runs |= zip(keys, computed.runs(), strict=True)
         if store is not None:
-            store.put(computed)
-        runs |= computed
+            # In one piece: each way from the device waits for the encoder.
+            host = Features(computed.values.detach().cpu(), computed.grids)
+            store.put(dict(zip(keys, host.runs(), strict=True)))
     return Features(torch.cat([runs[key] for key in images.keys]), images.grids)
 
 
