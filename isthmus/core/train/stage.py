@@ -7,17 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isthmus.core.checkpoint import Checkpoint
-from isthmus.core.contracts import Evaluated, StageEnded, StageStarted, StepEnded
+from isthmus.core.contracts import Evaluated, StageEnded, StageStarted
 from isthmus.core.data.loader import StepData, StepLoader
 from isthmus.core.model.decoder import Decoder
-from isthmus.core.train.engine import StepResult
 from isthmus.core.train.features import kept_notes, open_store
-from isthmus.core.train.filling import filling, filling_metrics
-from isthmus.core.train.flops import FlopModel
 from isthmus.core.train.freeze import FrozenWeights
+from isthmus.core.train.meter import Meter, Tally
 from isthmus.core.train.opening import OpenStage
 from isthmus.core.train.optimizer import set_lr
-from isthmus.core.train.peaks import peak
 from isthmus.core.train.schedule import lr_factor
 from isthmus.core.train.session import Session
 from isthmus.core.train.setup import make_engine, make_loader, make_preparer, tune
@@ -42,9 +39,7 @@ class Stage:
         data = state.data if state else {}
         self.loader = make_loader(session, stage, preparer, self.first_step, data)
         self.steps = self.loader.steps
-        bf16 = session.settings.precision == "bf16"
-        self.flops = FlopModel.of(session.model, bf16)
-        self.peak = peak(session.parallel.device, bf16)
+        self.meter = Meter(session, stage, self.steps)
         self.frozen = FrozenWeights(session.model.parts())
         self.engine = make_engine(session, stage, self.tuned, preparer, checkpoint)
         held_out = self.config.validation
@@ -61,8 +56,8 @@ class Stage:
         if self.owed:
             self._after_step(self.first_step, None)
         for data, begun, waited in timed(iter(self.loader)):
-            result = self._step(data, begun, waited)
-            self._after_step(data.step + 1, self.session.stop.agreed(result.shared[6:]))
+            signal = self._step(data, begun, waited)
+            self._after_step(data.step + 1, signal)
         self.engine.close()
         self.frozen.check(self.session.model.parts())
         for item in self.tuned:
@@ -74,55 +69,28 @@ class Stage:
         self.session.tell("stage_ended", event)
         return folder
 
-    def _step(self, data: StepData, begun: float, waited: float) -> StepResult:
+    def _step(self, data: StepData, begun: float, waited: float) -> int | None:
+        """One step; returns the signal that some process got."""
+        session, name, step = self.session, self.config.name, data.step + 1
         lr = set_lr(self.engine.optimizer, lr_factor(self.config.schedule, data.step, self.steps))
-        flops = self.flops.step(data.batches) if self.flops else None
-        filled = filling(data.batches, self.session.model.llm)
+        own = [*self.meter.count(data, waited)]
         result = self.engine.step(
             data.step,
             data.batches,
-            lambda: [
-                waited,
-                len(data.skipped),
-                flops or 0.0,
-                *filled,
-                float(self.session.writer.over),
-                *self.session.stop.share(),
-            ],
+            lambda: [*own, float(session.writer.over), *session.stop.share()],
         )
-        all_waited, all_skipped, all_flops, packs, padding, saved = result.shared[:6]
-        self.session.list_used(self.config.name, data.step + 1, data.batches)
+        counts = Tally(*result.shared[: len(own)])
+        saved, *signals = result.shared[len(own) :]
+        session.list_used(name, step, data.batches)
         if saved:
-            self.session.settle()
-        if all_skipped:
-            self.skipped += int(all_skipped)
-            self.session.list_skipped(self.config.name, data.step + 1, data.skipped)
-            self._check_skipped(data.step + 1)
-        if result.loss is not None:
-            seconds = time.monotonic() - begun
-            world = self.session.parallel.world
-            could = self.peak * world * seconds if self.peak else None
-            capacity = self.config.batch.capacity
-            full = filling_metrics(result.counts.tokens, packs, padding, capacity)
-            event = StepEnded(
-                stage=self.config.name,
-                step=data.step + 1,
-                steps=self.steps,
-                loss=result.loss,
-                lr=lr,
-                grad_norm=result.grad_norm,
-                tokens=int(result.counts.tokens),
-                supervised=result.counts.weight,
-                samples=int(result.counts.samples),
-                images=int(result.counts.images),
-                seconds=seconds,
-                data_wait=min(1.0, all_waited / world / seconds),
-                metrics={**full, **result.metrics},
-                flops=all_flops or None,
-                mfu=all_flops / could if could and all_flops else None,
-            )
-            self.session.tell("step_ended", event)
-        return result
+            session.settle()
+        if counts.skipped:
+            self.skipped += int(counts.skipped)
+            session.list_skipped(name, step, data.skipped)
+            self._check_skipped(step)
+        if event := self.meter.event(step, result, counts, lr, begun):
+            session.tell("step_ended", event)
+        return session.stop.agreed(signals)
 
     def _check_skipped(self, step: int) -> None:
         """Raises DataError on all processes at once where too many samples were left out. One
