@@ -9,6 +9,7 @@ not its business either: its state cannot change between two runs of one Python 
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -156,4 +157,5 @@ class Parallel:
 
 def _leave_group() -> None:
     if torch.distributed.is_initialized():
+        gc.collect()  # what an error left behind may still hold on to the group
         torch.distributed.destroy_process_group()

@@ -67,10 +67,14 @@ class Copies(Shared):
         settings: dict[str, Any] = {buffers: False, "gradient_as_bucket_view": True}
         if device.type != "cpu":
             settings["device_ids"] = [device]
-        self.copy = DistributedDataParallel(self.root, **settings)
+        self.copy: Any = DistributedDataParallel(self.root, **settings)
 
     def __call__(self, batch: Any) -> Any:
         return self.copy(batch)
 
     def no_sync(self) -> AbstractContextManager[None]:
         return self.copy.no_sync()
+
+    def close(self) -> None:
+        # It holds on to the process group, whose threads must end before the process does.
+        self.copy = None

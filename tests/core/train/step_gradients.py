@@ -119,4 +119,7 @@ if __name__ == "__main__":
         found |= {f"{number}/{name}": value for name, value in values.items()}
     if made.parallel.is_main:
         save_file(found, out)
-    print(f"rank {made.parallel.rank} says {poison(made, steps)}", flush=True)
+    # In one piece: two processes write into one pipe.
+    sys.stdout.write(f"rank {made.parallel.rank} says {poison(made, steps)}\n")
+    sys.stdout.flush()
+    made.close()
