@@ -22,7 +22,6 @@ from isthmus.core.data.sizes import Sizes, joined, measure
 from isthmus.core.train.lines import writing
 from isthmus.core.train.opening import OpenStage
 from isthmus.core.train.session import Session
-from isthmus.errors import InputError, IsthmusError, WorkError
 
 LENGTHS = "lengths"
 """Folder of measured sizes, in the run's."""
@@ -45,10 +44,8 @@ def measured(session: Session, stage: OpenStage, preparer: Preparer, mixture: Mi
     """Sizes of the mixture's samples, measured by all processes. What is wrong for one of them,
     all raise."""
     parallel = session.parallel
-    own: list[Sizes] = []
-    error: IsthmusError | None = None
-    try:
-        own = measure(
+    shares = parallel.on_all(
+        lambda: measure(
             mixture,
             preparer,
             rank=parallel.rank,
@@ -56,14 +53,8 @@ def measured(session: Session, stage: OpenStage, preparer: Preparer, mixture: Mi
             workers=session.settings.workers,
             on_bad_image=stage.config.on_bad_image,
         )
-    except IsthmusError as raised:
-        error = raised
-    everyone = parallel.gather((own, error and (isinstance(error, InputError), str(error))))
-    for _, failure in everyone:
-        if failure:
-            is_input, message = failure
-            raise error or (InputError(message) if is_input else WorkError(message))
-    return joined([share for share, _ in everyone])
+    )
+    return joined(shares)
 
 
 def _key(session: Session, stage: OpenStage) -> str:

@@ -12,10 +12,11 @@ import atexit
 import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -30,6 +31,35 @@ T = TypeVar("T")
 
 PATIENCE = timedelta(hours=2)
 """How long a process waits for the others: the main one may be downloading a model."""
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """What came of some work on one process, as the others are told."""
+
+    result: Any = None
+    error: IsthmusError | None = None
+
+    @staticmethod
+    def of(work: Callable[[], T]) -> Outcome[T]:
+        try:
+            return Outcome(work())
+        except IsthmusError as raised:
+            return Outcome(error=raised)
+
+    @staticmethod
+    def agreed(told: Sequence[Outcome[T]], own: Outcome[T]) -> list[T]:
+        """The results, where there is no error among them; else this process's own, or one like
+        the first."""
+        for outcome in told:
+            if outcome.error:
+                raise own.error or outcome.error
+        return [outcome.result for outcome in told]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors of other rooms may take other arguments: what travels is what they say.
+        kind = InputError if isinstance(self.error, InputError) else WorkError
+        return Outcome, (self.result, kind(str(self.error)) if self.error else None)
 
 
 class Parallel:
@@ -131,21 +161,17 @@ class Parallel:
 
     def on_main(self, work: Callable[[], T]) -> T:
         """Do it on the main process alone; all get what it returned, or an error like its."""
-        result: T | None = None
-        error: IsthmusError | None = None
-        if self.is_main:
-            try:
-                result = work()
-            except IsthmusError as raised:
-                error = raised
-        told: list[Any] = [(result, error and (isinstance(error, InputError), str(error)))]
+        outcome: Outcome[T] = Outcome.of(work) if self.is_main else Outcome()
+        told: list[Any] = [outcome]
         if self.world > 1:
             torch.distributed.broadcast_object_list(told, src=0)
-        result, failure = told[0]
-        if failure:
-            is_input, message = failure
-            raise error or (InputError(message) if is_input else WorkError(message))
-        return result
+        return Outcome.agreed(told, outcome)[0]
+
+    def on_all(self, work: Callable[[], T]) -> list[T]:
+        """Do it on every process; all get what each returned, by rank, or an error like that of
+        the first that failed."""
+        outcome = Outcome.of(work)
+        return Outcome.agreed(self.gather(outcome), outcome)
 
     def main_first(self, work: Callable[[], T]) -> T:
         """Do it on every process, on the main one before the others: downloads happen once,

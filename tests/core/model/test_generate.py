@@ -10,11 +10,7 @@ import pytest
 import torch
 
 from isthmus.core.contracts import (
-    VISUAL_SEEN,
-    VISUAL_STATES,
     CausalLLM,
-    CrossAttentionConnector,
-    CrossAttentionStates,
     Images,
     Pack,
     Segments,
@@ -24,6 +20,7 @@ from isthmus.core.model.generate import Answer, Prompt, Settings, Stops, generat
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import InputError, PartError
 from isthmus.testing import tiny_model_config, tiny_pictures, tiny_tokenizer
+from tests.core.model.gated import Gated
 
 TOKENIZER = tiny_tokenizer()
 NOTHING = torch.empty(0, dtype=torch.long)
@@ -204,30 +201,9 @@ def test_nothing_is_left_to_learn_from(model: VisionLanguageModel) -> None:
     assert not model.training
 
 
-class Gated(CrossAttentionConnector, name="gated"):
-    """Adds to every token the sum of the images that stand before it."""
-
-    def __init__(self, config, dim_in, dim_out):
-        super().__init__(config, dim_in, dim_out)
-        self.project = torch.nn.Linear(dim_in, dim_out)
-
-    def forward(self, features):
-        values, mask = features.padded()
-        return CrossAttentionStates(self.project(values), mask)
-
-    def attach(self, llm):
-        def look(layer, args, kwargs):
-            states, seen = kwargs.pop(VISUAL_STATES, None), kwargs.pop(VISUAL_SEEN, None)
-            if states is None:
-                return args, kwargs
-            return (args[0] + 0.3 * seen.float() @ states.values.mean(1), *args[1:]), kwargs
-
-        layers = llm.decoder_layers
-        return [layer.register_forward_pre_hook(look, with_kwargs=True) for layer in layers]
-
-
 def test_by_cross_attention_answers_are_those_of_reading_everything_again(model) -> None:
     connector = Gated.Config().build(dim_in=24, dim_out=32)
+    torch.nn.init.constant_(connector.gate, 0.3)
     whole = VisionLanguageModel(model.encoder, connector, model.llm).eval()
     images = Images.of(tiny_pictures()[:2], model.encoder.transform)
     single = Images.of(tiny_pictures()[2:3], model.encoder.transform)

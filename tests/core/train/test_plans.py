@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,9 +22,10 @@ from isthmus.core.train.config import RunConfig
 from isthmus.core.train.filling import filling, filling_metrics
 from isthmus.core.train.measuring import LENGTHS, stage_sizes
 from isthmus.core.train.opening import OpenStage, open_stages, texts
+from isthmus.core.train.parallel import Outcome, Parallel
 from isthmus.core.train.plans import make_plan, sample_cost
 from isthmus.core.train.run import run
-from isthmus.errors import DataError, InputError
+from isthmus.errors import DataError, ImageError, InputError
 from isthmus.plugins.objectives.lm import ConversationPreparer
 from tests.core.train.listeners import Crash, Recorder, crash_at, metrics
 from tests.core.train.tiny import source, stage, tiny_run, write_data
@@ -31,25 +33,13 @@ from tests.core.train.tiny import source, stage, tiny_run, write_data
 PACKED = {"tokens": 500, "micro_tokens": 200}
 
 
-class Alone:
-    """One process."""
-
-    rank, world = 0, 1
-
-    def on_main(self, work: Any) -> Any:
-        return work()
-
-    def gather(self, value: Any) -> list[Any]:
-        return [value]
-
-
-class Second(Alone):
-    """The second of two processes; the first one brought `first`."""
+class Second(Parallel):
+    """The second of two processes; of the first one's work came `first`."""
 
     rank, world = 1, 2
 
-    def __init__(self, first: Any) -> None:
-        self.first = first
+    def __init__(self, first: Outcome[Any]) -> None:
+        self.first = pickle.loads(pickle.dumps(first))
 
     def on_main(self, work: Any) -> Any:
         return None
@@ -58,13 +48,28 @@ class Second(Alone):
         return [self.first, value]
 
 
+class TwoInOne(Parallel):
+    """One process that is told of two and does the work of both."""
+
+    rank, world = 0, 2
+
+    def __init__(self) -> None:
+        """Nobody else is asked."""
+
+    def on_main(self, work: Any) -> Any:
+        return work()
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
+
+
 def opened(folder: Path, **fields: Any) -> tuple[SimpleNamespace, OpenStage]:
     """A session, as far as plans need one, and its stage."""
     settings = load(RunConfig, tiny_run(folder, stage(folder, **fields)))
     (only,) = open_stages(settings)
     model = build_model(settings.model, texts=lambda: texts([only]), seed=0)
     settings.out.mkdir(exist_ok=True)
-    return SimpleNamespace(settings=settings, model=model, parallel=Alone()), only
+    return SimpleNamespace(settings=settings, model=model, parallel=Parallel()), only
 
 
 def preparer(session: Any, only: OpenStage) -> Any:
@@ -114,10 +119,10 @@ def test_processes_share_the_measuring_and_each_others_errors(tmp_path: Path, me
     whole = stage_sizes(session, only, preparer(session, only))
     del measured[:]
     first = Sizes(whole.tokens[:64], whole.images[:64])
-    session.parallel = Second(([first], None))
+    session.parallel = Second(Outcome([first]))
     assert stage_sizes(session, only, preparer(session, only)) == whole
     assert measured == [only.mixture[number].id for number in range(64, 73)]
-    session.parallel = Second(([], (True, "record 3: no picture")))
+    session.parallel = Second(Outcome(error=ImageError("record 3: no picture")))
     with pytest.raises(InputError, match="record 3: no picture"):
         stage_sizes(session, only, preparer(session, only))
     assert not list(session.settings.out.rglob("*.tmp"))
@@ -258,8 +263,7 @@ def test_processes_balance_steps_of_samples_by_cost_where_micro_batches_count_to
     alone = make_plan(session, only, preparer(session, only))
     assert not measured
     sizes = stage_sizes(session, only, preparer(session, only))
-    session.parallel = Alone()
-    session.parallel.world = 2
+    session.parallel = TwoInOne()
     shared = make_plan(session, only, preparer(session, only))
     costs = sample_cost(session.model).of(sizes)
     for step in range(2):
