@@ -35,7 +35,10 @@ class Decoder(CausalLLM, ABC):
             raise PartError(f"{label(config)}: {self.family} is no plain decoder")
         embedding = model.get_input_embeddings().weight
         self.dim = int(embedding.shape[1])
-        self.takes_positions = "position_ids" in inspect.signature(self.body.forward).parameters
+        takes = inspect.signature(self.body.forward).parameters
+        self.takes_positions = "position_ids" in takes
+        self.cache_name = "cache" if "cache" in takes else "past_key_values"
+        """What transformers calls a cache; the former from 5.24 on."""
         self.ragged = True
         """Whether a pack runs as it is, or as a padded batch; found out by trying."""
         self.decodes = True
@@ -127,11 +130,11 @@ class Decoder(CausalLLM, ABC):
             embeds,
             positions[:, -embeds.shape[1] :],
             attention_mask=mask.long(),
-            past_key_values=cache,
             use_cache=True,
+            **{self.cache_name: cache},
             **(layer_inputs or {}),
         )
-        return output.last_hidden_state, output.past_key_values
+        return output.last_hidden_state, output[self.cache_name]
 
     def _one_by_one(
         self, embeds: Tensor, segments: Segments, layer_inputs: Mapping[str, Any]
