@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, ClassVar
@@ -28,6 +28,9 @@ class Segments:
     """
 
     lengths: tuple[int, ...]
+    needed: Tensor | None = field(default=None, compare=False)
+    """(needed tokens) int64: the tokens whose hidden states will be read; None, all are. An LLM
+    may return anything for the others, and need not compute them."""
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from isthmus.core.contracts import Segments
+from isthmus.core.model.last_layer import LastLayer, by_row
 from isthmus.core.model.layout import Layout
 from isthmus.core.model.pretrained import label, quiet
 from isthmus.core.model.ragged import register
@@ -27,6 +28,8 @@ EAGER = "eager"
 """The attention that every family computes right: models are built with it, and what is faster
 must first agree with it."""
 SEGMENTS = Segments((6, 4))
+MIDDLE = 3
+"""A token of the first of them, with others on both sides."""
 TOLERANCE = 1e-4
 """Largest relative difference in fp32 that rounding explains; a leak between samples makes one
 a thousand times larger."""
@@ -52,6 +55,10 @@ def try_out(decoder: Decoder) -> None:
             _refuse(decoder, "gives other results in a batch than alone")
         last = torch.tensor(SEGMENTS.offsets[1:]) - 1
         decoder.decodes = alike(lambda: _left_padded(decoder, texts), wanted[last])
+        if decoder.hands_down:
+            layer = decoder.decoder_layers[-1]
+            run = partial(decoder.packed, pack, layout)
+            LastLayer(layer, by_row(layer, run, MIDDLE, len(pack)))
     decoder.train(training)
 
 

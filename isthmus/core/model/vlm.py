@@ -7,6 +7,7 @@ in, so that a frozen part may be kept in bf16 beside a trained one in fp32.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -117,8 +118,12 @@ class VisionLanguageModel(nn.Module):
         setattr(self, name, fresh)
         self._attach()
 
-    def hidden(self, pack: Pack) -> Tensor:
-        """The LLM's hidden states of a pack. -> (tokens dim)"""
+    def hidden(self, pack: Pack, needed: Tensor | None = None) -> Tensor:
+        """The LLM's hidden states of a pack. -> (tokens dim)
+
+        With `needed` (rows) int64, those of these tokens alone -> (rows dim); what only the
+        others would take is not computed.
+        """
         if not isinstance(self.llm, CausalLLM):
             raise PartError("this objective needs a causal `llm` in the model; it has none")
         embeds, states = self.embed(pack.ids, pack.visual, pack.images, pack.text)
@@ -131,8 +136,9 @@ class VisionLanguageModel(nn.Module):
                 )
             seen = sees(pack.segments, pack.stands, len(states.mask))
             layer_inputs = {VISUAL_STATES: states, VISUAL_SEEN: seen}
-        hidden: Tensor = self.llm(embeds, pack.segments, layer_inputs)
-        return hidden
+        segments = replace(pack.segments, needed=needed)
+        hidden: Tensor = self.llm(embeds, segments, layer_inputs)
+        return hidden if needed is None else hidden.index_select(0, needed)
 
     def embed(
         self,

@@ -1,11 +1,12 @@
 """Floating point operations of a step, from the shapes of the model's layers.
 
 Counted is what the mathematics takes, not what was executed: a multiply-add is two operations;
-a matrix works on real tokens and patches alone, and the head on supervised tokens alone; causal
-attention is half of a square, over each sample's own tokens. A matrix counts once for the
-forward pass, again where its input needs a gradient and again where it learns: a trained LLM
-takes 6 operations per weight and token, a frozen one above a trained connector 4. Embeddings,
-norms, the optimizer, recomputation and padding count nothing.
+a matrix works on real tokens and patches alone, or on supervised tokens alone where no other is
+needed (the head, most of the last layer); causal attention is half of a square, over each
+sample's own tokens. A matrix counts once for the forward pass, again where its input needs a
+gradient and again where it learns: a trained LLM takes 6 operations per weight and token, a
+frozen one above a trained connector 4. Embeddings, norms, the optimizer, recomputation and
+padding count nothing.
 
 What reaches what is not guessed: a picture and a token are sent through once, when a stage
 begins, and every layer says how many rows it got and whether they carry a gradient.
@@ -20,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from isthmus.core.contracts import (
@@ -42,9 +44,9 @@ class FlopModel:
     """What a stage's step takes, given how much there is of everything.
 
     Operations of the encoder for each of its crops, of the connector for each feature, of the
-    LLM's layers for each token, of its head for each supervised token, and of attention for
-    each pair of tokens: one entry a layer, with how far back it looks. A frozen encoder looks
-    `once` at an image that occurs twice.
+    LLM's layers for each token, of its head and last layer for each supervised token (`row`),
+    and of attention for each pair of tokens: one entry a layer, with how far back it looks. A
+    frozen encoder looks `once` at an image that occurs twice.
     """
 
     crop: float
@@ -70,6 +72,7 @@ class FlopModel:
             _evaluating(model),
             torch.enable_grad(),
             torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
+            sdpa_kernel(SDPBackend.MATH),  # not every torch counts its fused ones
         ):
             crop, feature, reaches = _sight(model, device)
             layers = _language(model.llm, device, reaches)
@@ -138,7 +141,7 @@ class _Watch:
 def _watching(part: nn.Module) -> Iterator[_Watch]:
     watch = _Watch()
     handles = [
-        layer.register_forward_hook(watch.note)
+        layer.register_forward_hook(watch.note, prepend=True)  # on the rows that it worked on
         for layer in part.modules()
         if _has_matrix(layer) and not isinstance(layer, nn.Embedding)
     ]
@@ -185,29 +188,39 @@ def _rest(counter: FlopCounterMode, watch: _Watch, output: Tensor) -> float:
 def _language(
     llm: CausalLLM, device: torch.device, reaches: bool
 ) -> tuple[float, float, tuple[tuple[float, int | None], ...]] | None:
-    """Operations of the layers for a token, of the head for a row, of attention for each pair
-    of tokens; None where weights are used in a way that is not understood."""
-    embeds = llm.embed(torch.zeros(1, dtype=torch.long, device=device))
+    """Operations of the layers for a token, of the layers and the head for a row, of attention
+    for each pair of tokens; None where weights are used in a way that is not understood."""
+    one = torch.zeros(1, dtype=torch.long, device=device)
+    embeds = llm.embed(one)
     learns = embeds.requires_grad
     carried: list[bool] = []
+
+    def run(tokens: int) -> tuple[Tensor, float, set[int]]:
+        """Of so many tokens the first one is needed."""
+        given = embeds.detach().repeat(tokens, 1).requires_grad_(learns or reaches)
+        with _watching(llm) as watch:
+            hidden: Tensor = llm(given, Segments((tokens,), needed=one))
+        return hidden, watch.all, watch.weights
+
+    _, two, _ = run(2)
     handles = [
         layer.register_forward_hook(lambda *call: carried.append(_first(call[2]).requires_grad))
         for layer in llm.decoder_layers
     ]
-    with _watching(llm) as layers:
-        hidden = llm(embeds.detach().requires_grad_(learns or reaches), Segments((1,)))
+    hidden, single, weights = run(1)
     for handle in handles:
         handle.remove()
     with _watching(llm) as head:
-        llm.head(hidden)
-    if _unknown_weights(llm, layers.weights | head.weights):
+        llm.head(hidden[:1])
+    if _unknown_weights(llm, weights | head.weights):
         return None
     # Scores, and values weighted by them: two multiply-adds for each number of a head.
     pairs = tuple(
         (4.0 * width * (3 if learnt else 1), window)
         for (width, window), learnt in zip(llm.attention_layers(), carried, strict=True)
     )
-    return layers.all, head.all, pairs
+    token = two - single
+    return token, single - token + head.all, pairs
 
 
 def _unknown_weights(llm: LLM, known: set[int]) -> bool:

@@ -34,14 +34,13 @@ class LanguageModelling(Objective, name="lm"):
         return ConversationPreparer(tools)
 
     def forward(self, model: Any, batch: Pack) -> Loss:
-        hidden = model.hidden(batch)
-        learnt = batch.targets != Pack.IGNORE
-        # The head alone costs as much as several layers: it sees no other row.
-        rows, targets = hidden[learnt], batch.targets[learnt]
         head = model.llm.head
-        if not len(targets):
+        learnt = (batch.targets != Pack.IGNORE).nonzero()[:, 0]
+        if not len(learnt):
             # Zero, but of every weight, or processes would wait for gradients that never come.
-            return Loss(head(hidden[:1]).sum() * 0.0, 0.0)
+            return Loss(head(model.hidden(batch)[:1]).sum() * 0.0, 0.0)
+        # The head alone costs as much as several layers: it sees no other row.
+        rows, targets = model.hidden(batch, learnt), batch.targets[learnt]
         if len(targets) <= self.config.rows:
             return Loss(_cross_entropy(head, rows, targets), batch.weight)
         # torch's own linear_cross_entropy (2.13 on) would save the second pass over a chunk's

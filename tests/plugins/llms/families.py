@@ -49,4 +49,5 @@ PADDED: dict[str, dict[str, Any]] = {
     | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
     | {"sliding_window": 3, "use_sliding_window": True, "layer_types": ["sliding_attention"] * 3},
 }
-"""Families that drop segments, or attend in ways the ragged backend does not compute."""
+"""Families that drop segments, or attend in ways the ragged backend does not compute; Falcon did
+until transformers 5.24."""

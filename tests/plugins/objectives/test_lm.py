@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from isthmus.core.contracts import Pack, Segments
@@ -39,9 +39,10 @@ class Model(nn.Module):
         self.rows.append(len(hidden))
         return self.own.lm_head(hidden)
 
-    def hidden(self, pack: Pack):
+    def hidden(self, pack: Pack, needed: Tensor | None = None):
         runs = torch.split(pack.ids, list(pack.segments.lengths))
-        return torch.cat([self.own.model(run[None]).last_hidden_state[0] for run in runs])
+        hidden = torch.cat([self.own.model(run[None]).last_hidden_state[0] for run in runs])
+        return hidden if needed is None else hidden[needed]
 
 
 @pytest.fixture
