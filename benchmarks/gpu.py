@@ -19,7 +19,7 @@ from benchmarks.engine import Isthmus
 from benchmarks.models import PRESETS as ALL
 from benchmarks.samples import draw
 from benchmarks.trainers import HuggingFace
-from isthmus.core.train.flops import FlopModel
+from isthmus.core.train.operations import flop_model
 from isthmus.core.train.parallel import Parallel
 from isthmus.core.train.peaks import peak
 
@@ -79,6 +79,6 @@ def report(name: str, stage: int, repeats: int) -> None:
 
 def _work(models: Models, parallel: Parallel) -> float:
     """FLOPs of a step."""
-    counted = FlopModel.of(models.ours, bf16=True)
+    counted = flop_model(models.ours, bf16=True)
     batches = Isthmus(models.task, models.ours, parallel).loader.load(0).batches
     return (counted.step(batches) if counted else None) or 0.0

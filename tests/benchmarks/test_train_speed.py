@@ -11,7 +11,7 @@ from benchmarks.models import PRESETS
 from benchmarks.overhead import measure
 from benchmarks.samples import draw, flattened, padded, rows
 from benchmarks.train_speed import FLOP_GOAL, difference, prove, table, verdicts
-from isthmus.core.train.flops import FlopModel
+from isthmus.core.train.operations import flop_model
 from isthmus.core.train.parallel import Parallel
 
 
@@ -56,7 +56,7 @@ def test_executed_flops_of_isthmus_are_its_own_model_of_them(
 ):
     isthmus = who[1]
     batches = isthmus.loader.load(0).batches
-    counted = FlopModel.of(isthmus.model, bf16=False).step(batches, causal=False)
+    counted = flop_model(isthmus.model, bf16=False).step(batches, causal=False)
     # Attention computes samples of like length together, and its backward pass scores again.
     assert counted == pytest.approx(flops["isthmus"], rel=0.05)
 

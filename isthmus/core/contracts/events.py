@@ -37,7 +37,8 @@ class StepEnded:
     """One optimizer step. Rates are over all ranks; `data_wait` is its share of the time.
 
     `flops` are the operations that the model's mathematics takes for it (`core.train.flops`),
-    None where they are not known; `mfu` the share of the devices' peak that they make up.
+    None where they are not known; `mfu` the share of the devices' peak that they make up, `hfu`
+    that of them and of the layers computed again to save memory.
     """
 
     stage: str
@@ -55,6 +56,7 @@ class StepEnded:
     metrics: Mapping[str, float] = field(default_factory=dict)
     flops: float | None = None
     mfu: float | None = None
+    hfu: float | None = None
 
 
 @dataclass(frozen=True)

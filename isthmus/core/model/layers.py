@@ -27,6 +27,8 @@ class Layers:
 
     def __init__(self, model: nn.Module) -> None:
         self.groups: list[list[nn.Module]] = []
+        self.again: Callable[[int], Container[int]] = _none
+        """Of a group of so many layers, those that are computed twice."""
         if isinstance(model, VisionLanguageModel):
             if model.encoder is not None and learns(model.encoder):
                 self.groups.append(list(model.encoder.encoder_layers))
@@ -44,10 +46,11 @@ class Layers:
         for group in self.groups:
             for layer in group:
                 self._compiled[layer] = torch.compile(layer.forward, dynamic=True)
-        self.recompute(lambda count: ())
+        self.recompute(_none)
 
     def recompute(self, which: Callable[[int], Container[int]]) -> None:
         """From now on, of each group of so many layers, keep only the inputs of `which`."""
+        self.again = which
         for group in self.groups:
             again = which(len(group))
             for index, layer in enumerate(group):
@@ -72,6 +75,10 @@ class Layers:
         vars(layer).pop("forward", None)
         if (plain := self._plain[layer]) is not None:
             layer.forward = plain
+
+
+def _none(count: int) -> range:
+    return range(0)
 
 
 def _twice(forward: Forward, *inputs: Any, **more: Any) -> Any:

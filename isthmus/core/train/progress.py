@@ -29,7 +29,7 @@ SKIPPED, LEDGER = "skipped.jsonl", "samples.jsonl"
 def step_metrics(event: StepEnded) -> dict[str, float]:
     """The numbers of a step, as files and trackers name them."""
     seconds = max(event.seconds, 1e-9)
-    work = {"flops": event.flops, "mfu": event.mfu}
+    work = {"flops": event.flops, "mfu": event.mfu, "hfu": event.hfu}
     return {
         "loss": event.loss,
         "lr": event.lr,

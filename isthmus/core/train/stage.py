@@ -73,7 +73,7 @@ class Stage:
         """One step; returns the signal that some process got."""
         session, name, step = self.session, self.config.name, data.step + 1
         lr = set_lr(self.engine.optimizer, lr_factor(self.config.schedule, data.step, self.steps))
-        own = [*self.meter.count(data, waited)]
+        own = [*self.meter.count(data, waited, self.engine.layers)]
         result = self.engine.step(
             data.step,
             data.batches,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,18 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import set_checkpoint_early_stop
 from torch.utils.flop_counter import FlopCounterMode
 
 from isthmus.core.config import load
 from isthmus.core.contracts import Images, Pack, Segments
 from isthmus.core.model.build import build_model
 from isthmus.core.model.config import ModelConfig
+from isthmus.core.model.layers import Layers
 from isthmus.core.model.vlm import VisionLanguageModel
-from isthmus.core.train.flops import FlopModel
+from isthmus.core.train.operations import flop_model
 from isthmus.core.train.peaks import peak_of
+from isthmus.core.train.recompute import Level, again
 from isthmus.core.train.run import run
 from isthmus.core.train.tuning import apply_tuners
 from isthmus.plugins.objectives.lm import LanguageModelling
@@ -131,16 +135,35 @@ def test_model_flops_are_what_the_counter_sees(
 ):
     made = model(llm, encoder)
     apply_tuners(made.parts(), trained)
-    flops = FlopModel.of(made, bf16=False)
+    flops = flop_model(made, bf16=False)
     pack = batch(made)
     assert flops.step([pack], causal=False) == pytest.approx(executed(made, pack), rel=0.01)
+
+
+@pytest.mark.parametrize("level", ["none", "selective", "full"])
+@pytest.mark.parametrize("trained", ["connector", "lora and connector", "everything"])
+def test_layers_computed_twice_are_counted_apart(trained: str, level: Level):
+    made = model(LLAMA, {"type": "clip", "config": CLIP})
+    apply_tuners(made.parts(), STAGES[trained])
+    flops = flop_model(made, bf16=False)
+    pack = batch(made)
+    layers = Layers(made)
+    layers.recompute(partial(again, level))
+    with set_checkpoint_early_stop(False):
+        found = executed(made, pack)
+    repeated = flops.repeated([pack], layers.again)
+    assert (repeated > 0) == (level != "none")
+    # The counter sees attention as the whole square, in both runs.
+    squares = sum(length**2 for length in LENGTHS) / 2
+    halves = sum(flops.layers[index].pair * squares for index in layers.again(3))
+    assert flops.step([pack], causal=False) + repeated + halves == pytest.approx(found, rel=0.01)
 
 
 def test_convolutional_encoder_is_counted_by_its_own_positions():
     made = model(LLAMA, CONVNET)
     apply_tuners(made.parts(), STAGES["connector"])
     pack = batch(made)
-    counted = FlopModel.of(made, bf16=False).step([pack], causal=False)
+    counted = flop_model(made, bf16=False).step([pack], causal=False)
     assert counted == pytest.approx(executed(made, pack), rel=0.01)
 
 
@@ -149,7 +172,7 @@ def test_step_without_pictures_counts_no_encoder():
     made = model(LLAMA, {"type": "clip", "config": CLIP})
     apply_tuners(made.parts(), {"llm": Full.Config()})
     pack = batch(made, pictures=0)
-    counted = FlopModel.of(made, bf16=False).step([pack], causal=False)
+    counted = flop_model(made, bf16=False).step([pack], causal=False)
     assert counted == pytest.approx(executed(made, pack), rel=0.01)
 
 
@@ -160,7 +183,7 @@ def test_image_that_occurs_twice_is_looked_at_once_by_a_frozen_encoder(trained: 
     pack = batch(made)
     same = replace(pack.images, pixels=pack.images.pixels[:1].repeat(2, 1, 1, 1), keys=("a", "a"))
     pack = replace(pack, images=same)
-    counted = FlopModel.of(made, bf16=False).step([pack], causal=False)
+    counted = flop_model(made, bf16=False).step([pack], causal=False)
     assert counted == pytest.approx(executed(made, pack), rel=0.01)
 
 
@@ -176,7 +199,7 @@ def test_features_that_are_known_cost_nothing():
         known=made.encode(pack.images).values,
     )
     pack = replace(pack, images=known)
-    counted = FlopModel.of(made, bf16=False).step([pack], causal=False)
+    counted = flop_model(made, bf16=False).step([pack], causal=False)
     assert counted == pytest.approx(executed(made, pack), rel=0.01)
 
 
@@ -197,7 +220,7 @@ def test_stage_1_by_hand():
     patches = 2 * 3 * 8 * 8 * 24 * 16
     block = 2 * (4 * 24 * 24 + 2 * 24 * 48) * 17 + 4 * 24 * 17**2
     encoder = 2 * (patches + 2 * block)
-    flops = FlopModel.of(made, bf16=False)
+    flops = flop_model(made, bf16=False)
     assert flops.step([batch(made)]) == pytest.approx(
         tokens + needed + attention + head + connector + encoder
     )
@@ -205,8 +228,8 @@ def test_stage_1_by_hand():
 
 def test_layer_that_looks_back_a_window_counts_the_pairs_inside_it():
     mistral = LLAMA | {"model_type": "mistral", "head_dim": 8, "sliding_window": 10}
-    narrow = FlopModel.of(model(mistral, {"type": "clip", "config": CLIP}), bf16=False)
-    wide = FlopModel.of(
+    narrow = flop_model(model(mistral, {"type": "clip", "config": CLIP}), bf16=False)
+    wide = flop_model(
         model(mistral | {"sliding_window": None}, {"type": "clip", "config": CLIP}), bf16=False
     )
     made = model(mistral, {"type": "clip", "config": CLIP})
@@ -223,7 +246,7 @@ def test_counting_leaves_no_trace():
     before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
     modes = [module.training for module in made.modules()]
     hooks = [dict(module._forward_hooks) for module in made.modules()]
-    FlopModel.of(made, bf16=False)
+    flop_model(made, bf16=False)
     assert [module.training for module in made.modules()] == modes
     assert all(torch.equal(before[name], tensor) for name, tensor in made.state_dict().items())
     assert all(parameter.grad is None for parameter in made.parameters())
@@ -233,7 +256,7 @@ def test_counting_leaves_no_trace():
 def test_experts_that_a_token_does_not_meet_give_no_figure():
     made = model(LLAMA, {"type": "clip", "config": CLIP})
     made.llm.model.model.layers[0].mlp.experts = nn.Parameter(torch.zeros(4, 8, 8))
-    assert FlopModel.of(made, bf16=False) is None
+    assert flop_model(made, bf16=False) is None
 
 
 def test_metrics_say_the_flops_of_every_step(tmp_path: Path):

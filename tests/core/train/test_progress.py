@@ -62,10 +62,10 @@ def test_one_json_line_a_step_with_rates(tmp_path: Path):
 def test_work_of_a_step_is_written_where_it_is_known(tmp_path: Path):
     listener = MetricsFile(tmp_path, {})
     listener.step_ended(step(1, flops=5e12))
-    listener.step_ended(step(2, flops=5e12, mfu=0.25))
+    listener.step_ended(step(2, flops=5e12, mfu=0.25, hfu=0.3))
     first, second = lines(tmp_path)
     assert (first["flops"], first.get("mfu")) == (5e12, None)
-    assert (second["flops"], second["mfu"]) == (5e12, 0.25)
+    assert (second["flops"], second["mfu"], second["hfu"]) == (5e12, 0.25, 0.3)
 
 
 def test_resumed_run_forgets_what_came_after_its_checkpoint(tmp_path: Path):

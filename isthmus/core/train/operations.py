@@ -1,0 +1,215 @@
+"""How many operations a model's parts take, found by sending a picture and a token through.
+
+What reaches what is not guessed: every layer with a matrix says how many rows it got, and whether
+they carry a gradient. What is for every token and what for supervised ones alone is told apart by
+two runs, of one token and of two, of which one is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from isthmus.core.contracts import (
+    LLM,
+    CausalLLM,
+    ConnectorText,
+    CrossAttentionConnector,
+    Features,
+    QueryConnector,
+    Segments,
+)
+from isthmus.core.model.vlm import VisionLanguageModel, learns
+from isthmus.core.train.flops import FlopModel, LayerWork
+
+
+def flop_model(model: VisionLanguageModel, bf16: bool) -> FlopModel | None:
+    """The operations of a model as it is tuned now, before it is shared between processes. None
+    where a part does work that is not understood, or there is no causal LLM.
+
+    `bf16` runs it as training will.
+    """
+    if not isinstance(model.llm, CausalLLM):
+        return None
+    if isinstance(model.connector, CrossAttentionConnector):
+        return None  # its layers inside the LLM work on tokens and on states
+    device = next(model.parameters()).device
+    with (
+        _evaluating(model),
+        torch.enable_grad(),
+        torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
+        sdpa_kernel(SDPBackend.MATH),  # not every torch counts its fused ones
+    ):
+        sight = _sight(model, device)
+        language = _language(model.llm, device, sight.reaches)
+    if language is None:
+        return None
+    once = model.encoder is None or not learns(model.encoder)
+    blocks = () if once else sight.blocks
+    return FlopModel(sight.crop, sight.feature, *language, blocks, once)
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """Operations of the encoder for a crop and of its blocks' forward passes, of the connector
+    for a feature, and whether what they give carries a gradient."""
+
+    crop: float = 0.0
+    blocks: tuple[float, ...] = ()
+    feature: float = 0.0
+    reaches: bool = False
+
+
+@dataclass
+class _Watch:
+    """Operations of the matrices that ran: `forward` alone, and `all` with the backward pass."""
+
+    forward: float = 0.0
+    all: float = 0.0
+    weights: set[int] = field(default_factory=set)
+    carries: bool = False
+    """Whether what the part gave has a gradient."""
+
+    def end(self, part: nn.Module, inputs: Any, output: Any) -> None:
+        """A forward hook of the part."""
+        first = output[0] if isinstance(output, tuple) else output
+        self.carries = isinstance(first, Tensor) and first.requires_grad
+
+    def note(self, layer: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """A forward hook of a layer with a matrix."""
+        weight: Tensor = layer.weight
+        convolves = weight.ndim > 2
+        rows = output.numel() // output.shape[1 if convolves else -1]
+        once = 2.0 * rows * weight.numel()
+        self.forward += once
+        self.all += once * (1 + inputs[0].requires_grad + weight.requires_grad)
+        self.weights.add(id(weight))
+
+
+@contextmanager
+def _watching(part: nn.Module) -> Iterator[_Watch]:
+    watch = _Watch()
+    handles = [part.register_forward_hook(watch.end)]
+    handles += [
+        layer.register_forward_hook(watch.note, prepend=True)  # on the rows that it worked on
+        for layer in part.modules()
+        if _has_matrix(layer) and not isinstance(layer, nn.Embedding)
+    ]
+    try:
+        yield watch
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _watching_each(parts: Iterable[nn.Module]) -> Iterator[list[_Watch]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(_watching(part)) for part in parts]
+
+
+def _has_matrix(layer: nn.Module) -> bool:
+    """Whether it has one of its own; an adapter shows that of the layer inside it."""
+    weight = dict(layer.named_parameters(recurse=False)).get("weight")
+    return weight is not None and weight.ndim >= 2
+
+
+def _sight(model: VisionLanguageModel, device: torch.device) -> _Sight:
+    encoder, connector = model.encoder, model.connector
+    if encoder is None or connector is None:
+        return _Sight()
+    blank = encoder.blank().to(device)
+    with (
+        _watching(encoder) as looked,
+        _watching_each(encoder.encoder_layers) as layers,
+        FlopCounterMode(display=False) as counter,
+    ):
+        features = model.encode(blank)
+    crops = len(blank.pixels)
+    attention = counter.get_total_flops() - looked.forward
+    blocks = [layer.forward + attention / len(layers) for layer in layers]
+    crop = looked.all + _rest(counter, looked, features.values)
+    stored = next(connector.parameters(), features.values).dtype
+    given: list[Any] = [Features(features.values.to(stored), features.grids)]
+    if isinstance(connector, QueryConnector) and connector.tokenizer is not None:
+        given.append(ConnectorText.of([[0]] * len(blank)).to(device))
+    with _watching(connector) as joined, FlopCounterMode(display=False) as counter:
+        tokens: Tensor = connector(*given)
+    feature = joined.all + _rest(counter, joined, tokens)
+    return _Sight(
+        crop / crops,
+        tuple(each / crops for each in blocks),
+        feature / len(features.values),
+        tokens.requires_grad,
+    )
+
+
+def _rest(counter: FlopCounterMode, watch: _Watch, output: Tensor) -> float:
+    """What ran besides the layers with matrices: attention, whose both factors need a gradient
+    where the output carries one."""
+    more = counter.get_total_flops() - watch.forward
+    return more * (3 if output.requires_grad else 1)
+
+
+def _language(
+    llm: CausalLLM, device: torch.device, reaches: bool
+) -> tuple[float, float, tuple[LayerWork, ...]] | None:
+    """Operations for a token, those for a row, and the layers one by one; None where weights are
+    used in a way that is not understood."""
+    one = torch.zeros(1, dtype=torch.long, device=device)
+    embeds = llm.embed(one)
+    carried = embeds.requires_grad or reaches
+
+    def run(tokens: int) -> tuple[Tensor, _Watch, list[_Watch]]:
+        """Of so many tokens the first one is needed."""
+        given = embeds.detach().repeat(tokens, 1).requires_grad_(carried)
+        with _watching(llm) as whole, _watching_each(llm.decoder_layers) as layers:
+            hidden: Tensor = llm(given, Segments((tokens,), needed=one))
+        return hidden, whole, layers
+
+    _, two, twos = run(2)
+    hidden, single, ones = run(1)
+    with _watching(llm) as head:
+        llm.head(hidden[:1])
+    if _unknown_weights(llm, single.weights | head.weights):
+        return None
+    work = [
+        LayerWork(
+            token=more.forward - less.forward,
+            row=2 * less.forward - more.forward,
+            # Scores, and values weighted by them: two multiply-adds for each number of a head.
+            pair=4.0 * width,
+            window=window,
+            passes=3 if less.carries else 1,
+        )
+        for more, less, (width, window) in zip(twos, ones, llm.attention_layers(), strict=True)
+    ]
+    token = two.all - single.all
+    return token, single.all - token + head.all, tuple(work)
+
+
+def _unknown_weights(llm: LLM, known: set[int]) -> bool:
+    """Whether matrices of the LLM took no part in a token's way through it: experts chosen one
+    by one, or kept in one tensor, would be counted wrong."""
+    tables = {id(m.weight) for m in llm.modules() if isinstance(m, nn.Embedding)}
+    matrices = {id(p) for p in llm.parameters() if p.ndim >= 2}
+    return bool(matrices - known - tables)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """No dropout, and no running statistics moved."""
+    before = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before.items():
+            module.training = training
