@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from isthmus.core.contracts.llm import LLM
 from isthmus.core.contracts.part import Part, PartConfig
+from isthmus.core.contracts.transfer import send
 from isthmus.core.contracts.vision import CrossAttentionStates, Features, Grids
 
 VISUAL_STATES = "visual_states"
@@ -39,9 +40,7 @@ class ConnectorText:
     mask: Tensor
 
     def to(self, device: torch.device) -> ConnectorText:
-        return ConnectorText(
-            self.ids.to(device, non_blocking=True), self.mask.to(device, non_blocking=True)
-        )
+        return ConnectorText(send(self.ids, device), send(self.mask, device))
 
     @staticmethod
     def of(texts: Sequence[Sequence[int]]) -> ConnectorText:

@@ -21,6 +21,7 @@ from isthmus.core.contracts.conversation import Sample
 from isthmus.core.contracts.llm import Segments
 from isthmus.core.contracts.part import Part, PartConfig
 from isthmus.core.contracts.template import Template
+from isthmus.core.contracts.transfer import send
 from isthmus.core.contracts.vision import FeatureStore, Grids, Images, ImageTransform
 
 
@@ -75,11 +76,11 @@ class Pack:
     def to(self, device: torch.device) -> Pack:
         return replace(
             self,
-            ids=self.ids.to(device, non_blocking=True),
-            targets=self.targets.to(device, non_blocking=True),
-            visual=self.visual.to(device, non_blocking=True),
+            ids=send(self.ids, device),
+            targets=send(self.targets, device),
+            visual=send(self.visual, device),
             images=self.images.to(device) if self.images else None,
-            stands=self.stands.to(device, non_blocking=True),
+            stands=send(self.stands, device),
             text=self.text.to(device) if self.text else None,
         )
 

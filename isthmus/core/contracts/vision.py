@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from isthmus.core.contracts.transfer import send
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -73,8 +75,8 @@ class Images:
         return len(self.crops)
 
     def to(self, device: torch.device) -> Images:
-        known = None if self.known is None else self.known.to(device, non_blocking=True)
-        return replace(self, pixels=self.pixels.to(device, non_blocking=True), known=known)
+        known = None if self.known is None else send(self.known, device)
+        return replace(self, pixels=send(self.pixels, device), known=known)
 
     def take(self, indices: Sequence[int]) -> Images:
         """The images of these numbers alone, in this order; at least one, all with crops."""
