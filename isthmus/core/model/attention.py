@@ -15,6 +15,10 @@ from torch.nn import functional
 
 from isthmus.core.model.layout import Layout
 
+Kernel = Callable[..., Any]
+"""Attention over a pack: queries, keys, values (tokens heads dim), where samples begin, twice,
+and the longest sample, twice."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -77,9 +81,11 @@ def look_back(new: int, seen: int, rule: Rule, device: torch.device) -> Tensor:
 
 def packed(query: Tensor, key: Tensor, value: Tensor, layout: Layout, rule: Rule) -> Tensor:
     """(tokens heads dim) each -> (tokens heads dim); causal, and no sample sees another."""
-    kernel = _kernel() if _wanted(query) else None
-    if kernel is not None and _follows(kernel, rule):
-        return _fused(kernel, query, key, value, layout, rule)
+    if _wanted(query):
+        for kernel in (_torchs(), _flash_attns()):
+            how = None if kernel is None else _arguments(kernel, rule)
+            if kernel is not None and how is not None:
+                return _fused(kernel, how, query, key, value, layout, rule)
     outputs = []
     for group in layout.groups:
         rows = "rows tokens heads dim -> rows heads tokens dim"
@@ -89,13 +95,24 @@ def packed(query: Tensor, key: Tensor, value: Tensor, layout: Layout, rule: Rule
 
 
 @functools.cache
-def _kernel() -> Callable[..., Any] | None:
+def _torchs() -> Kernel | None:
     """torch's variable-length attention, where this torch has it."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
         return None
     return varlen_attn
+
+
+@functools.cache
+def _flash_attns() -> Kernel | None:
+    """That of the flash-attn package, where it is installed: it knows soft caps and dropout."""
+    try:
+        from flash_attn import flash_attn_varlen_func
+    except ImportError:
+        return None
+    kernel: Kernel = flash_attn_varlen_func
+    return kernel
 
 
 def _wanted(query: Tensor) -> bool:
@@ -106,37 +123,40 @@ def _wanted(query: Tensor) -> bool:
     return dim % 8 == 0 and dim <= 256 and torch.cuda.get_device_capability(query.device) >= (8, 0)
 
 
-def _follows(kernel: Callable[..., Any], rule: Rule) -> bool:
-    """Whether this torch's kernel can follow the rule; its arguments changed with versions."""
+def _arguments(kernel: Kernel, rule: Rule) -> dict[str, Any] | None:
+    """The rule in the kernel's own words, which changed with versions; None where it cannot
+    follow."""
     takes = inspect.signature(kernel).parameters
-    windowed = "window_size" in takes or ("is_causal" in takes and rule.window is None)
-    return windowed and rule.softcap is None and not rule.dropout
+    how: dict[str, Any] = {name: True for name in ("causal", "enable_gqa") if name in takes}
+    if "window_size" in takes:
+        # The kernel does not count the token itself, and reads -1 as without limit.
+        how["window_size"] = (rule.window - 1 if rule.window is not None else -1, 0)
+    elif rule.window is None:
+        how["is_causal"] = True
+    else:
+        return None
+    for name, value in (("softcap", rule.softcap), ("dropout_p", rule.dropout)):
+        if value and name not in takes:
+            return None
+        if value:
+            how[name] = value
+    return how | {name: rule.scale for name in ("scale", "softmax_scale") if name in takes}
 
 
 def _fused(
-    kernel: Callable[..., Any],
+    kernel: Kernel,
+    how: dict[str, Any],
     query: Tensor,
     key: Tensor,
     value: Tensor,
     layout: Layout,
     rule: Rule,
 ) -> Tensor:
-    takes = inspect.signature(kernel).parameters
-    how: dict[str, Any] = {}
-    if "window_size" in takes:
-        # The kernel does not count the token itself, and reads -1 as without limit.
-        how["window_size"] = (rule.window - 1 if rule.window is not None else -1, 0)
-    else:
-        how["is_causal"] = True
     shared = query.shape[1] // key.shape[1]
-    if shared > 1 and "enable_gqa" in takes:
-        how["enable_gqa"] = True
-    elif shared > 1:
+    if shared > 1 and not how.keys() & {"enable_gqa", "causal"}:  # flash-attn shares by itself
         spread = "tokens heads dim -> tokens (heads shared) dim"
         key, value = (repeat(x, spread, shared=shared) for x in (key, value))
-    if "scale" in takes:
-        how["scale"] = rule.scale
-    else:
+    if not how.keys() & {"scale", "softmax_scale"}:
         query = query * (rule.scale * query.shape[-1] ** 0.5)
     ends, longest = layout.boundaries, layout.longest
     attended: Tensor = kernel(query, key, value, ends, ends, longest, longest, **how)

@@ -111,27 +111,69 @@ def flagged(log: list):
     return kernel
 
 
+def package(log: list):
+    """The signature of flash-attn 2.6 and later."""
+
+    def kernel(
+        q,
+        k,
+        v,
+        cu_seqlens_q,
+        cu_seqlens_k,
+        max_seqlen_q,
+        max_seqlen_k,
+        dropout_p=0.0,
+        softmax_scale=None,
+        causal=False,
+        window_size=(-1, -1),
+        softcap=0.0,
+    ):
+        log.append({"heads": k.shape[1]})
+        assert causal
+        left = None if window_size[0] < 0 else window_size[0] + 1
+        rule = Rule(softmax_scale, window=left, softcap=softcap or None)
+        return fused(q, k, v, cu_seqlens_q, rule)
+
+    return kernel
+
+
 def fused(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, rule: Rule) -> Tensor:
     ends = itertools.pairwise(starts.tolist())
     return torch.cat([written_out(q[a:b], k[a:b], v[a:b], rule) for a, b in ends])
 
 
-@pytest.mark.parametrize("make", [windowed, flagged])
+@pytest.mark.parametrize("make", [windowed, flagged, package])
 @pytest.mark.parametrize("rule", [RULES["plain"], RULES["window"], RULES["softcap"]])
-def test_torchs_kernel_is_given_the_same_task_whatever_its_arguments(
+def test_a_kernel_is_given_the_same_task_whatever_its_arguments(
     monkeypatch: pytest.MonkeyPatch, make, rule: Rule
 ) -> None:
-    """Two generations of the kernel's signature, played by attention written out."""
+    """Two generations of torch's signature and flash-attn's, played by attention written out."""
     log: list[dict] = []
     monkeypatch.setattr(attention, "_wanted", lambda query: True)
-    monkeypatch.setattr(attention, "_kernel", lambda: make(log))
+    monkeypatch.setattr(attention, "_torchs", lambda: make(log))
+    monkeypatch.setattr(attention, "_flash_attns", lambda: None)
     lengths = (5, 1, 9)
     q, k, v = random(lengths, shared=2)
     got = packed(q, k, v, Layout(Segments(lengths), CPU), rule)
     samples = zip(*(torch.split(x, list(lengths)) for x in (q, k, v)), strict=True)
     assert torch.allclose(got, torch.cat([written_out(*s, rule) for s in samples]), atol=1e-12)
     follows = rule.softcap is None and (make is windowed or rule.window is None)
-    assert bool(log) == follows
+    assert bool(log) == (make is package or follows)
+
+
+def test_flash_attn_takes_what_torchs_kernel_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    torchs: list[dict] = []
+    theirs: list[dict] = []
+    monkeypatch.setattr(attention, "_wanted", lambda query: True)
+    monkeypatch.setattr(attention, "_torchs", lambda: windowed(torchs))
+    monkeypatch.setattr(attention, "_flash_attns", lambda: package(theirs))
+    q, k, v = random((5, 9), shared=2)
+    layout = Layout(Segments((5, 9)), CPU)
+    packed(q, k, v, layout, RULES["window"])
+    assert (len(torchs), len(theirs)) == (1, 0)
+    packed(q, k, v, layout, RULES["softcap"])
+    assert (len(torchs), len(theirs)) == (1, 1)
+    assert theirs[0]["heads"] == k.shape[1]  # shared by the kernel, not copied
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch's kernel runs on CUDA alone")
