@@ -125,10 +125,11 @@ def packed_windows(
     kept: list[int] = []
     while True:
         fresh = list(islice(stream, window))
-        pool = kept + fresh
-        found = best_fit([lengths[number] for number in pool], capacity, most)
+        pool, last = kept + fresh, len(fresh) < window
+        fit = even_fit if last else best_fit
+        found = fit([lengths[number] for number in pool], capacity, most)
         packs = [[pool[index] for index in sorted(pack)] for pack in found]
-        if len(fresh) < window:
+        if last:
             yield packs
             return
         loads = [sum(lengths[number] for number in pack) for pack in packs]
@@ -154,4 +155,20 @@ def best_fit(lengths: Sequence[int], capacity: int, most: int | None = None) -> 
         packs[pack].append(index)
         if room > lengths[index] and len(packs[pack]) != most:
             insort(rooms, (room - lengths[index], pack))
+    return packs
+
+
+def even_fit(lengths: Sequence[int], capacity: int, most: int | None = None) -> list[list[int]]:
+    """As many packs as `best_fit` needs, none fuller than it must be: the least capacity for
+    which they suffice, by halving what lies between."""
+    packs = best_fit(lengths, capacity, most)
+    wanted = len(packs)
+    least = -(-sum(lengths) // max(1, wanted))
+    while least < capacity:
+        middle = (least + capacity) // 2
+        found = best_fit(lengths, middle, most)
+        if len(found) > wanted:
+            least = middle + 1
+        else:
+            packs, capacity = found, middle
     return packs

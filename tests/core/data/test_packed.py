@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks.workload import shapes
 from isthmus.core.data.mixture import Mixture
-from isthmus.core.data.packed import PackedPlan, best_fit, packed_windows
+from isthmus.core.data.packed import PackedPlan, best_fit, even_fit, packed_windows
 from isthmus.core.data.sizes import Cost, Sizes
 from isthmus.errors import DataError, InputError
 from tests.core.data.toys import numbered
@@ -82,6 +82,22 @@ def test_best_fit_is_near_the_optimum_and_as_good_as_first_fit_decreasing_promis
     # The bound of both (Johnson 1973; Dosa 2007): 11/9 of the optimum and 6/9.
     assert best <= found <= 11 / 9 * best + 6 / 9
     assert best <= first_fit(lengths, capacity)
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=40), st.sampled_from([None, 3]))
+def test_even_fit_needs_no_more_packs_and_fills_none_further_than_it_must(lengths, most):
+    packs = even_fit(lengths, 12, most)
+    assert sorted(index for pack in packs for index in pack) == list(range(len(lengths)))
+    assert len(packs) <= len(best_fit(lengths, 12, most))
+    assert all(len(pack) <= (most or len(pack)) for pack in packs)
+    fullest = max(sum(lengths[index] for index in pack) for pack in packs)
+    assert fullest <= max(sum(lengths[i] for i in pack) for pack in best_fit(lengths, 12, most))
+
+
+def test_even_fit_by_hand():
+    # 13 of 10 take two packs: 10 and 3 by best fit, 7 and 6 where both are filled alike.
+    assert [sum((5, 3, 3, 2)[i] for i in pack) for pack in best_fit([5, 3, 3, 2], 10)] == [10, 3]
+    assert [sum((5, 3, 3, 2)[i] for i in pack) for pack in even_fit([5, 3, 3, 2], 10)] == [7, 6]
 
 
 def test_best_fit_is_the_optimum_where_first_fit_is_not():
