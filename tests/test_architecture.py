@@ -57,7 +57,7 @@ LIGHT_ROOMS = {"registry", "cli", "errors", "public", "__main__"}
 
 TORCH = {"numpy", "pydantic", "safetensors", "tokenizers", "torch"}
 
-DYNAMIC = {"registry/loading.py", "__init__.py"}
+DYNAMIC = {"registry/loading.py", "__init__.py", "core/contracts/__init__.py"}
 """Files that may import a module by a computed name."""
 
 MAX_LINES = 350
