@@ -1,0 +1,230 @@
+"""`isthmus score`: the numbers that published answers, or a judge's reviews, come to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from isthmus.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from isthmus.core.contracts import Benchmark
+    from isthmus.evaluate.scoring import Run, Scores
+
+Files = list[Path] | None
+
+SHOWN = 10
+"""Ids that are listed."""
+
+
+def score(
+    name: Annotated[str, typer.Argument(help="The benchmark.", show_default=False)],
+    more: Annotated[
+        Files, typer.Argument(metavar="[FILE]...", help="More files of the option before.")
+    ] = None,
+    answers: Annotated[
+        Path | None, typer.Option(help="A model's answers.", show_default=False)
+    ] = None,
+    reviews: Annotated[
+        Files,
+        typer.Option(
+            "--reviews", "--grades", help="A judge's; several are several runs.", show_default=False
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The benchmark's questions.", show_default=False)
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Which of its questions.", show_default=False)
+    ] = None,
+    second: Annotated[
+        Files,
+        typer.Option(help="Answers to compare with, or to combine.", show_default=False),
+    ] = None,
+    ensemble: Annotated[
+        str | None, typer.Option(help="complement, majority or judge.", show_default=False)
+    ] = None,
+    verdicts: Annotated[
+        Path | None,
+        typer.Option(help="A judge's final answers, for --ensemble judge.", show_default=False),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Any field of the benchmark."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Score answers that somebody else made.
+
+    isthmus plugins show benchmark NAME lists what a benchmark can be told.
+    """
+    reviews, second = _spread(more or [], reviews, second)
+    benchmark = _open(name, {"data": data, "split": split}, settings or [])
+    files = _files(benchmark, answers, reviews)
+    scores = _scored(benchmark, files, second or [], ensemble, verdicts)
+    if as_json:
+        typer.echo(json.dumps(scores.to_json(), indent=2, allow_nan=False))
+    else:
+        _show(scores)
+    if scores.too_many_missing:
+        lost = f"{len(scores.missing)} of {scores.n_total} values are missing"
+        typer.echo(f"error: {lost}; the score leaves them out", err=True)
+        raise typer.Exit(1)
+
+
+def _spread(more: list[Path], reviews: Files, second: Files) -> tuple[Files, Files]:
+    """`--reviews a b c` as well as `--reviews a --reviews b`: the rest belongs to the option
+    that takes several files."""
+    if more and reviews and not second:
+        return [*reviews, *more], second
+    if more and second and not reviews:
+        return reviews, [*second, *more]
+    if more:
+        raise InputError(
+            f"{more[0]}: which option is this file of? Write --answers, --reviews, --grades or "
+            "--second before it"
+        )
+    return reviews, second
+
+
+def _open(name: str, options: Mapping[str, Any], settings: Sequence[str]) -> Benchmark:
+    """The benchmark as the options configure it."""
+    from isthmus.core.config import Document, override, typed
+    from isthmus.registry import find
+
+    config = find("benchmark", name).part.Config
+    given = {key: str(value) for key, value in options.items() if value is not None}
+    for option in given:
+        if option not in config.model_fields:
+            raise InputError(f"{name} has no --{option}")
+    if (
+        "data" not in given
+        and _needs_data(config)
+        and not any(setting.startswith("data=") for setting in settings)
+    ):
+        what = " ".join((config.model_fields["data"].description or "").split())
+        raise InputError(f"{name} needs --data. {what}")
+    document = override(Document(given, source=f"benchmark {name}"), settings, config)
+    benchmark: Benchmark = typed(config, document).build()
+    return benchmark
+
+
+def _needs_data(config: Any) -> bool:
+    return "data" in config.model_fields and bool(config.model_fields["data"].is_required())
+
+
+def _files(benchmark: Benchmark, answers: Path | None, reviews: Files) -> list[Path]:
+    """The files to be scored: a judge's reviews, or a model's answers."""
+    from isthmus.core.contracts import JudgedBenchmark
+
+    name = benchmark.name
+    if not isinstance(benchmark, JudgedBenchmark):
+        if reviews:
+            raise InputError(f"{name} needs no judge: give --answers FILE, not --reviews")
+        if not answers:
+            raise InputError(f"{name} needs --answers FILE")
+        return [answers]
+    if answers:
+        raise InputError(
+            f"{name} is scored by a judge's words on the answers, not by the answers; give "
+            "--reviews FILE instead of --answers"
+        )
+    if not reviews:
+        raise InputError(f"{name} is scored by a judge's words: give --reviews FILE")
+    return reviews
+
+
+def _scored(
+    benchmark: Benchmark,
+    files: list[Path],
+    second: list[Path],
+    ensemble: str | None,
+    verdicts: Path | None,
+) -> Scores:
+    from isthmus.evaluate.scoring import open_runs, score
+
+    if ensemble is None and verdicts:
+        raise InputError("--verdicts are for --ensemble judge")
+    if ensemble is None:
+        runs = open_runs(benchmark, files)
+        scores = score(benchmark, runs)
+        return _compared(benchmark, runs, scores, second) if second else scores
+    return _combined(benchmark, open_runs(benchmark, [*files, *second]), ensemble, verdicts)
+
+
+def _compared(
+    benchmark: Benchmark, runs: Sequence[Run], scores: Scores, second: list[Path]
+) -> Scores:
+    """With a second model's score beside it, and whether the difference may be chance."""
+    from isthmus.evaluate.scoring import compared, open_runs
+
+    if len(runs) > 1 or len(second) > 1:
+        raise InputError("two models are compared by one file of each; give --answers and --second")
+    return compared(benchmark, runs[0], open_runs(benchmark, second)[0], scores)
+
+
+def _combined(
+    benchmark: Benchmark, runs: Sequence[Run], ensemble: str, verdicts: Path | None
+) -> Scores:
+    """The ensemble's score, with what its members have in common."""
+    from isthmus.evaluate.ensemble import RULES, agreement, combine
+    from isthmus.evaluate.replies import read_replies
+    from isthmus.evaluate.scoring import score
+
+    rules = {rule: rule for rule in RULES}
+    if ensemble not in rules:
+        raise InputError(
+            f"--ensemble: there is no {ensemble!r}. Known: {', '.join(RULES)}."
+            f"{did_you_mean(ensemble, RULES)}"
+        )
+    if len(runs) < 2:
+        raise InputError("--ensemble combines two sets of answers; give --second FILE, too")
+    final = read_replies(verdicts, benchmark)[0] if verdicts else ()
+    made = score(benchmark, [combine(benchmark, runs, rules[ensemble], final)])
+    return replace(made, more={"ensemble": ensemble, **agreement(benchmark, runs)})
+
+
+def _show(scores: Scores) -> None:
+    """A table of every column, and what the score is made of."""
+    from isthmus.cli.console import console, table
+
+    screen = console()
+    say = partial(screen.print, markup=False, soft_wrap=True)
+    low, high = scores.interval or (None, None)
+    within = f"  ({_shown(low)} to {_shown(high)}, 95 % interval)" if scores.interval else ""
+    say(f"{scores.benchmark}: {_shown(scores.score)}{within}")
+    if len(scores.runs) > 1:
+        each = ", ".join(map(_shown, scores.runs))
+        say(f"mean of {len(scores.runs)} runs: {each}; standard deviation {_shown(scores.std)}")
+    other = scores.more.get("second", {}).get("by", {})
+    columns = ("", "score", "second") if other else ("", "score")
+    rows = [(name, _shown(n), _shown(other.get(name))) for name, n in scores.by.items()]
+    screen.print(table(columns, (row[: len(columns)] for row in rows)))
+    for name, value in scores.more.items():
+        if name != "second":
+            say(f"{name}: {_words(value)}")
+    say(f"{scores.n_total - len(scores.invalid)} of {scores.n_total} could be read")
+    wrong = [id for id in scores.invalid if id not in set(scores.missing)]
+    for ids, what in ((wrong, "unreadable, and wrong"), (scores.missing, "missing, and left out")):
+        if ids:
+            rest = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+            say(f"{what}: {', '.join(map(str, ids[:SHOWN]))}{rest}")
+
+
+def _shown(number: float | None) -> str:
+    return "none" if number is None else f"{number:.2f}"
+
+
+def _words(value: Any) -> str:
+    """A number, a text, or mappings of them, in one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_words(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return "; ".join(map(_words, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
