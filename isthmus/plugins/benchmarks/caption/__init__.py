@@ -11,12 +11,13 @@ from isthmus import hookimpl
 from isthmus.core.contracts import Benchmark, DataPath, Id, Outcome, Question, Totals, percent
 from isthmus.core.data.rows import one_file, read_json
 from isthmus.errors import DataError
+from isthmus.plugins.benchmarks.caption.meteor import Meteor, meteor
 from isthmus.plugins.benchmarks.caption.metrics import CiderD, bleu, bleu_counts, rouge_l
 from isthmus.plugins.benchmarks.caption.words import words_of
 
 
 class Caption(Benchmark, name="caption"):
-    """CIDEr-D, BLEU-1 to 4 and ROUGE-L, all times 100."""
+    """CIDEr-D, BLEU-1 to 4, ROUGE-L and, with its program, METEOR; all times 100."""
 
     reply_fields = ("caption", "text")
 
@@ -30,6 +31,8 @@ class Caption(Benchmark, name="caption"):
         """Folder of the images; absent, that of the captions."""
         prompt: str = "Describe the picture in one short sentence."
         """What a model is asked."""
+        meteor: DataPath | None = None
+        """Folder of METEOR 1.5, `meteor-1.5.jar` and `data/`; absent, METEOR is not reported."""
 
     config: Config
 
@@ -65,19 +68,26 @@ class Caption(Benchmark, name="caption"):
     def _cider(self) -> CiderD:
         return CiderD(map(_words, self._questions))
 
+    @cached_property
+    def _meteor(self) -> Meteor | None:
+        return Meteor(self.config.meteor) if self.config.meteor else None
+
     def outcome(self, question: Question, reply: str) -> Outcome:
         words, references = words_of(reply), _words(question)
         counts = bleu_counts(words, references)
         counts["rouge"] = rouge_l(words, references)
         counts["cider"] = self._cider(words, references)
+        if self._meteor:
+            counts |= self._meteor.counts(words, references)
         return Outcome(counts, " ".join(words) or None)
 
     def measures(self, totals: Totals) -> dict[str, float]:
-        return {
+        found = {
             "CIDEr-D": percent(totals["cider"], totals["questions"]),
             **{f"BLEU-{n}": 100 * value for n, value in enumerate(bleu(totals), 1)},
             "ROUGE-L": percent(totals["rouge"], totals["questions"]),
         }
+        return {**found, "METEOR": 100 * meteor(totals)} if self.config.meteor else found
 
 
 def _words(question: Question) -> list[list[str]]:
@@ -88,7 +98,8 @@ def _entries(found: Any) -> Iterator[tuple[Id, str, list[str]]]:
     """Id, file and right captions of every image."""
     if isinstance(found, list):
         for row, _ in found:
-            yield row.get("id", row.get("image_id", row["image"])), row.get("image", ""), _told(row)
+            image = row.get("image", row.get("file_name", ""))
+            yield row.get("id", row.get("image_id", image)), image, _told(row)
         return
     captions: dict[Id, list[str]] = {}
     for row in found["annotations"]:
