@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         Tuner,
         Turn,
         percent,
+        quoted,
     )
     from isthmus.core.train.run import run
     from isthmus.errors import (
@@ -170,6 +171,7 @@ __all__ = [
     "hookimpl",
     "load",
     "percent",
+    "quoted",
     "run",
 ]
 

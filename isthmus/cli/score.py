@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from isthmus.evaluate.scoring import Run, Scores
 
 Files = list[Path] | None
-
-SHOWN = 10
-"""Ids that are listed."""
 
 
 def score(
@@ -71,7 +67,9 @@ def score(
     if as_json:
         typer.echo(json.dumps(scores.to_json(), indent=2, allow_nan=False))
     else:
-        _show(scores)
+        from isthmus.cli.score_display import show
+
+        show(scores)
     if scores.too_many_missing:
         lost = f"{len(scores.missing)} of {scores.n_total} values are missing"
         typer.echo(f"error: {lost}; the score leaves them out", err=True)
@@ -188,43 +186,3 @@ def _combined(
     final = read_replies(verdicts, benchmark)[0] if verdicts else ()
     made = score(benchmark, [combine(benchmark, runs, rules[ensemble], final)])
     return replace(made, more={"ensemble": ensemble, **agreement(benchmark, runs)})
-
-
-def _show(scores: Scores) -> None:
-    """A table of every column, and what the score is made of."""
-    from isthmus.cli.console import console, table
-
-    screen = console()
-    say = partial(screen.print, markup=False, soft_wrap=True)
-    low, high = scores.interval or (None, None)
-    within = f"  ({_shown(low)} to {_shown(high)}, 95 % interval)" if scores.interval else ""
-    say(f"{scores.benchmark}: {_shown(scores.score)}{within}")
-    if len(scores.runs) > 1:
-        each = ", ".join(map(_shown, scores.runs))
-        say(f"mean of {len(scores.runs)} runs: {each}; standard deviation {_shown(scores.std)}")
-    other = scores.more.get("second", {}).get("by", {})
-    columns = ("", "score", "second") if other else ("", "score")
-    rows = [(name, _shown(n), _shown(other.get(name))) for name, n in scores.by.items()]
-    screen.print(table(columns, (row[: len(columns)] for row in rows)))
-    for name, value in scores.more.items():
-        if name != "second":
-            say(f"{name}: {_words(value)}")
-    say(f"{scores.n_total - len(scores.invalid)} of {scores.n_total} could be read")
-    wrong = [id for id in scores.invalid if id not in set(scores.missing)]
-    for ids, what in ((wrong, "unreadable, and wrong"), (scores.missing, "missing, and left out")):
-        if ids:
-            rest = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-            say(f"{what}: {', '.join(map(str, ids[:SHOWN]))}{rest}")
-
-
-def _shown(number: float | None) -> str:
-    return "none" if number is None else f"{number:.2f}"
-
-
-def _words(value: Any) -> str:
-    """A number, a text, or mappings of them, in one line."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_words(inner)}" for name, inner in value.items())
-    if isinstance(value, list):
-        return "; ".join(map(_words, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Reply,
         Totals,
         percent,
+        quoted,
     )
     from isthmus.core.contracts.connector import (
         VISUAL_SEEN,
@@ -83,7 +84,7 @@ if TYPE_CHECKING:
     )
 
 _ROOMS = {
-    "benchmark": "Benchmark Id JudgedBenchmark Outcome Question Reply Totals percent",
+    "benchmark": "Benchmark Id JudgedBenchmark Outcome Question Reply Totals percent quoted",
     "connector": "VISUAL_SEEN VISUAL_STATES AnyConnector Connector ConnectorText "
     "CrossAttentionConnector QueryConnector",
     "conversation": "ImageSlot Picture Role Sample Turn",
@@ -169,6 +170,7 @@ __all__ = [
     "Turn",
     "dump_part",
     "percent",
+    "quoted",
     "runtime_arguments",
 ]
 

@@ -38,6 +38,11 @@ def percent(part: float, whole: float) -> float:
     return 100 * part / whole if whole else float("nan")
 
 
+def quoted(text: str) -> str:
+    """Every line marked with >, so that in an inquiry no answer can pass for what is around it."""
+    return "\n".join(f"> {line}" for line in text.splitlines())
+
+
 @dataclass(frozen=True)
 class Question:
     """One question.
@@ -169,7 +174,7 @@ class JudgedBenchmark(Benchmark, ABC):
 
     @abstractmethod
     def inquiry(self, question: Question, answer: str, swapped: bool = False) -> str:
-        """What a judge is asked about a model's answer.
+        """What a judge is asked about a model's answer, which is `quoted`.
 
         `swapped` has the answer and its reference change places, where both are shown.
         """

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, repeat
 from pathlib import Path
@@ -20,6 +20,7 @@ from isthmus.core.contracts import (
     Reply,
     Totals,
     percent,
+    quoted,
 )
 from isthmus.core.data.rows import Rows, one_file, read_rows
 from isthmus.errors import DataError
@@ -99,11 +100,9 @@ class LlavaBench(JudgedBenchmark, name="llava_bench"):
         """The questions of the data; without, those of the set that the reviews are of."""
         if self.config.data is not None:
             return self.questions()
-        wild = any(str(reply.fields.get("category")).startswith(WILD) for reply in replies)
-        images = WILD_IMAGES if wild else COCO_IMAGES
-        clusters = dict(enumerate(chain(*map(repeat, range(len(images)), images))))
-        labels = {reply.key: _labels(reply.fields) for reply in replies}
         ids = {reply.key: reply.id for reply in replies}
+        labels = {reply.key: _labels(reply.fields) for reply in replies}
+        clusters = _published(ids.keys(), replies)
         # A file with most of a set's questions is of that set, and must have them all. One with
         # fewer is somebody's own, and its questions are those that it has.
         if 2 * len(ids) > len(clusters) and ids.keys() <= set(map(str, clusters)):
@@ -126,9 +125,9 @@ class LlavaBench(JudgedBenchmark, name="llava_bench"):
             (
                 TASK,
                 f"The picture:\n{question.context}",
-                f"The question:\n{_quoted(question.prompt)}",
-                f"Assistant 1:\n{_quoted(first)}",
-                f"Assistant 2:\n{_quoted(second)}",
+                f"The question:\n{quoted(question.prompt)}",
+                f"Assistant 1:\n{quoted(first)}",
+                f"Assistant 2:\n{quoted(second)}",
             )
         )
 
@@ -141,6 +140,24 @@ class LlavaBench(JudgedBenchmark, name="llava_bench"):
 
     def measures(self, totals: Totals) -> dict[str, float]:
         return {"all": percent(totals["model"], totals["reference"])}
+
+
+def _published(keys: Collection[str], replies: Sequence[Reply]) -> dict[int, int]:
+    """The questions of the set that these reviews are of, with the number of their image; none
+    where they are of neither. COCO asks about each image in the order of the categories."""
+    named = [(reply.key, reply.fields.get("category")) for reply in replies]
+    prefixed = any(str(category).startswith(WILD) for _, category in named)
+    ordered = all(
+        key.isdecimal() and category in (None, CATEGORIES[int(key) % 3]) for key, category in named
+    )
+    if prefixed or (not ordered and set(keys) == set(map(str, range(sum(WILD_IMAGES))))):
+        return _numbered(WILD_IMAGES)
+    return _numbered(COCO_IMAGES) if ordered else {}
+
+
+def _numbered(images: Sequence[int]) -> dict[int, int]:
+    """Question -> image, both counted from 0."""
+    return dict(enumerate(chain(*map(repeat, range(len(images)), images))))
 
 
 def read_scores(reply: str) -> tuple[float, float] | None:
@@ -174,11 +191,6 @@ def _described(row: Mapping[str, Any]) -> str:
     lines = [*row.get("captions", ()), *filter(None, [row.get("caption")])]
     lines += [f"{thing['category']}: {thing['bbox']}" for thing in row.get("instances", ())]
     return "\n".join(map(str, lines))
-
-
-def _quoted(text: str) -> str:
-    """Every line marked, so that no answer can pass for what stands around it."""
-    return "\n".join(f"> {line}" for line in text.splitlines())
 
 
 @hookimpl

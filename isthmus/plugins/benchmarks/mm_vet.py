@@ -17,6 +17,7 @@ from isthmus.core.contracts import (
     Reply,
     Totals,
     percent,
+    quoted,
 )
 from isthmus.core.data.rows import one_file, read_object
 from isthmus.errors import DataError
@@ -66,7 +67,7 @@ class MmVet(JudgedBenchmark, name="mm_vet"):
 
     def inquiry(self, question: Question, answer: str, swapped: bool = False) -> str:
         shown = {"Question": question.prompt, "Truth": question.references[0], "Answer": answer}
-        parts = (f"{name}:\n{_quoted(text)}" for name, text in shown.items())
+        parts = (f"{name}:\n{quoted(text)}" for name, text in shown.items())
         return "\n\n".join((TASK, *parts))
 
     def verdict(self, question: Question, reply: str, swapped: bool = False) -> Outcome:
@@ -98,11 +99,6 @@ def _labels(row: Mapping[str, Any]) -> tuple[str, ...]:
     named = row.get("capability", row.get("capabilities", ()))
     needed = sorted({named} if isinstance(named, str) else set(map(str, named)))
     return (*needed, "+".join(needed)) if len(needed) > 1 else tuple(needed)
-
-
-def _quoted(text: str) -> str:
-    """Every line marked, so that no answer can pass for what stands around it."""
-    return "\n".join(f"> {line}" for line in text.splitlines())
 
 
 @hookimpl

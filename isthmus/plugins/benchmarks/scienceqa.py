@@ -30,8 +30,7 @@ INSTRUCTIONS = {
 
 
 class ScienceQA(Benchmark, name="scienceqa"):
-    """Multiple choice on science, by subject, context and grade; an answer that names no choice
-    is wrong."""
+    """Multiple choice on school science, by subject, context and grade."""
 
     columns = ("NAT", "SOC", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12")
 
@@ -55,7 +54,9 @@ class ScienceQA(Benchmark, name="scienceqa"):
 
     @property
     def image_folder(self) -> Path:
-        return self.config.images or self.config.data / "images" / self.config.split
+        data = self.config.data
+        folder = data.parent if data.is_file() else data
+        return self.config.images or folder / "images" / self.config.split
 
     def questions(self) -> Sequence[Question]:
         if (self.config.data / "problems.json").exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,10 @@ CONTRACTED = """
 
 
 class Vqa(Benchmark, name="vqa"):
-    """Soft accuracy: an answer that three of ten people gave is right, one that fewer gave in
-    part; after the official normalisation of both."""
+    """Soft accuracy: right is what three of ten people said, in part what fewer said.
+
+    Answers and people's words are compared after VQA's official normalisation. Where there is
+    one right answer alone (GQA), it must be met, capitals and a final stop aside."""
 
     class Config(Benchmark.Config):
         """Settings of `vqa`."""
@@ -85,6 +88,7 @@ def soft_accuracy(said: str, given: Sequence[str]) -> float:
     return (agreeing * without_one + (len(given) - agreeing) * min(1.0, agreeing / 3)) / len(given)
 
 
+@lru_cache(maxsize=100_000)
 def normalised(answer: str) -> str:
     """Small letters, digits for number words, no articles and marks, apostrophes where they
     belong: what VQA's official evaluation compares."""

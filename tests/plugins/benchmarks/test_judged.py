@@ -101,14 +101,26 @@ def test_a_pair_stands_alone_on_the_first_line() -> None:
 
 
 def test_most_of_a_published_set_must_be_all_of_it(tmp_path: Path) -> None:
-    coco = [review(n, "conv", "8 4") for n in range(90)]
-    assert scored(LlavaBench.Config(), write_lines(tmp_path / "a.jsonl", coco)).n_total == 90
+    def total(rows: list[dict[str, Any]]) -> int:
+        return scored(LlavaBench.Config(), write_lines(tmp_path / "a.jsonl", rows)).n_total
+
+    coco = [review(n, ("conv", "detail", "complex")[n % 3], "8 4") for n in range(90)]
+    assert total(coco) == 90
     with pytest.raises(DataError, match="2 question ids missing, of 90: 7, 89"):
-        scored(LlavaBench.Config(), write_lines(tmp_path / "a.jsonl", [*coco[:7], *coco[8:-1]]))
+        total([*coco[:7], *coco[8:-1]])
+    with pytest.raises(DataError, match="30 question ids missing, of 90: 60"):
+        total(coco[:60])
     wild = [review(n, "llava_bench_conv", "8 4") for n in range(60)]
-    assert scored(LlavaBench.Config(), write_lines(tmp_path / "a.jsonl", wild)).n_total == 60
+    assert total(wild) == 60
     with pytest.raises(DataError, match="1 question ids missing, of 60: 59"):
-        scored(LlavaBench.Config(), write_lines(tmp_path / "a.jsonl", wild[:-1]))
+        total(wild[:-1])
+
+
+def test_a_set_of_ones_own_is_as_large_as_it_is(tmp_path: Path) -> None:
+    for size in (1, 40, 60, 89, 200):
+        rows = [review(n, "conv", "8 4") for n in range(size)]
+        found = scored(LlavaBench.Config(), write_lines(tmp_path / "a.jsonl", rows))
+        assert (found.n_total, found.score) == (size, 50)
 
 
 def test_a_review_twice_is_an_error_and_runs_have_the_same_questions(tmp_path: Path) -> None:

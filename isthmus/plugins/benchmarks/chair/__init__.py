@@ -16,8 +16,9 @@ from isthmus.plugins.benchmarks.chair.objects import object_words, objects_in
 
 
 class Chair(Benchmark, name="chair"):
-    """CHAIRi: percent of the objects named that are not there; CHAIRs: of the captions that name
-    such a one. Less is better."""
+    """Percent of named objects that are not there (CHAIRi), and of captions that name one.
+
+    Less is better. Every mention counts."""
 
     reply_fields = ("caption", "text")
 
