@@ -70,10 +70,11 @@ def score(
         from isthmus.cli.score_display import show
 
         show(scores)
-    if scores.too_many_missing:
-        lost = f"{len(scores.missing)} of {scores.n_total} values are missing"
-        typer.echo(f"error: {lost}; the score leaves them out", err=True)
-        raise typer.Exit(1)
+    for each in filter(None, (scores, scores.second)):
+        if each.too_many_missing:
+            lost = f"{len(each.missing)} of {each.n_total} values are missing"
+            typer.echo(f"error: {lost}; the score leaves them out", err=True)
+            raise typer.Exit(1)
 
 
 def _spread(more: list[Path], reviews: Files, second: Files) -> tuple[Files, Files]:

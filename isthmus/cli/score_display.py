@@ -17,30 +17,32 @@ SHOWN = 10
 
 def show(scores: Scores) -> None:
     """A table of every column, and what the score is made of."""
+    from isthmus.evaluate.replies import shown
+
     screen = console()
     say = partial(screen.print, markup=False, soft_wrap=True)
     low, high = scores.interval or (None, None)
-    within = f"  ({_shown(low)} to {_shown(high)}, 95 % interval)" if scores.interval else ""
-    say(f"{scores.benchmark}: {_shown(scores.score)}{within}")
+    within = f"  ({_number(low)} to {_number(high)}, 95 % interval)" if scores.interval else ""
+    say(f"{scores.benchmark}: {_number(scores.score)}{within}")
     if len(scores.runs) > 1:
-        each = ", ".join(map(_shown, scores.runs))
-        say(f"mean of {len(scores.runs)} runs: {each}; standard deviation {_shown(scores.std)}")
-    other = scores.more.get("second", {}).get("by", {})
+        each = ", ".join(map(_number, scores.runs))
+        say(f"mean of {len(scores.runs)} runs: {each}; standard deviation {_number(scores.std)}")
+    other = scores.second.by if scores.second else {}
     columns = ("", "score", "second") if other else ("", "score")
-    rows = [(name, _shown(n), _shown(other.get(name))) for name, n in scores.by.items()]
+    rows = [(shown(name), _number(n), _number(other.get(name))) for name, n in scores.by.items()]
     screen.print(table(columns, (row[: len(columns)] for row in rows)))
     for name, value in scores.more.items():
-        if name != "second":
-            say(f"{name}: {_words(value)}")
+        say(f"{name}: {_words(value)}")
     say(f"{scores.n_total - len(scores.invalid)} of {scores.n_total} could be read")
-    wrong = [id for id in scores.invalid if id not in set(scores.missing)]
+    missing = set(scores.missing)
+    wrong = [id for id in scores.invalid if id not in missing]
     for ids, what in ((wrong, "unreadable, and wrong"), (scores.missing, "missing, and left out")):
         if ids:
             rest = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-            say(f"{what}: {', '.join(map(str, ids[:SHOWN]))}{rest}")
+            say(f"{what}: {', '.join(map(shown, ids[:SHOWN]))}{rest}")
 
 
-def _shown(number: float | None) -> str:
+def _number(number: float | None) -> str:
     return "none" if number is None else f"{number:.2f}"
 
 

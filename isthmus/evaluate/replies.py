@@ -74,8 +74,13 @@ def _listed(what: str, keys: Sequence[str], remedy: str) -> str:
     if not keys:
         return ""
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    shown = ", ".join(f"{key:.40}" for key in keys[:SHOWN])
-    return f"{len(keys)} question ids {what}: {shown}{more}; {remedy}"
+    return f"{len(keys)} question ids {what}: {', '.join(map(shown, keys[:SHOWN]))}{more}; {remedy}"
+
+
+def shown(name: object) -> str:
+    """An id or a label as a message may have it: short, and unable to steer a terminal."""
+    text = str(name)
+    return f"{text:.60}" if text.isprintable() else f"{text!r:.60}"
 
 
 def _rows(rows: Rows, fields: Sequence[str], may_lack: bool = False) -> list[Reply]:

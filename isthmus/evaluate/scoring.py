@@ -11,7 +11,7 @@ from typing import Any
 
 from isthmus.core.contracts import Benchmark, Id, JudgedBenchmark, Outcome, Question, Reply
 from isthmus.errors import DataError
-from isthmus.evaluate.replies import matched, read_replies
+from isthmus.evaluate.replies import SHOWN, matched, read_replies, shown
 from isthmus.evaluate.sums import clusters_of, headline, measures, total
 
 MISSING_ALLOWED = 0.01
@@ -42,6 +42,7 @@ class Scores:
 
     `invalid` are the questions of which a reply could not be read in some run. Those that are
     `missing`, too, had no value and are in no measure; the others are wrong answers that count.
+    `second` are those of a model to compare with.
     """
 
     benchmark: str
@@ -52,6 +53,7 @@ class Scores:
     missing: tuple[Id, ...]
     interval: tuple[float, float] | None
     runs: tuple[Number, ...] = ()
+    second: Scores | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -79,6 +81,8 @@ class Scores:
         }
         if len(self.runs) > 1:
             values |= {"runs": list(self.runs), "std": self.std}
+        if self.second:
+            values["second"] = self.second.to_json()
         return {**values, **self.more}
 
 
@@ -143,9 +147,8 @@ def compared(benchmark: Benchmark, one: Run, other: Run, scores: Scores) -> Scor
 
     clusters = clusters_of(one.questions)
     found = compare(headline(benchmark), one.outcomes, other.outcomes, clusters)
-    beside = score(benchmark, [other])
-    more = {"second": beside.to_json(), "comparison": asdict(found) if found else None}
-    return replace(scores, more=more)
+    more = {"comparison": asdict(found) if found else None}
+    return replace(scores, second=score(benchmark, [other]), more=more)
 
 
 def _columns(benchmark: Benchmark, run: Run) -> dict[str, Number]:
@@ -188,5 +191,5 @@ def _same_questions(
         only = sorted(here ^ there)
         raise DataError(
             f"{other}: its questions are not those of {name}; {len(only)} are in one of them "
-            f"alone: {', '.join(only[:5])}"
+            f"alone: {', '.join(map(shown, only[:SHOWN]))}"
         )

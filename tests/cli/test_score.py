@@ -161,6 +161,17 @@ def test_fields_of_the_benchmark_are_set(data: Path, tmp_path: Path) -> None:
     assert values(*strict, "--set", f"data={data}")["score"] == 75
 
 
+def test_names_from_files_cannot_steer_a_terminal(tmp_path: Path) -> None:
+    evil = "\x1b[2J\x1b]0;owned\x07"
+    rows = [{"question_id": evil, "answer": "a", "category": evil}]
+    data = write_lines(tmp_path / "q.jsonl", rows)
+    given = ("exact_match", "--data", data, "--answers")
+    answered = write_lines(tmp_path / "a.jsonl", [{"question_id": evil, "text": ""}])
+    for result in (run(*given, answered), run(*given, said(tmp_path, "b", "a"))):
+        assert "x1b" in result.output
+        assert "\x1b" not in result.output
+
+
 def test_a_strangers_benchmark_is_scored(site: Site, tmp_path: Path) -> None:
     source = '''
 from isthmus import Benchmark, Outcome, Question, hookimpl
