@@ -95,6 +95,15 @@ def test_missing_values_leave_a_number_and_exit_1(tmp_path: Path) -> None:
     assert "llava_bench: none" in shown
 
 
+def test_a_second_models_missing_values_are_told_too(tmp_path: Path) -> None:
+    rows = [{"question_id": n, "content": "8 4"} for n in range(4)]
+    one = write_lines(tmp_path / "a.jsonl", rows)
+    other = write_lines(tmp_path / "b.jsonl", [*rows[:3], {"question_id": 3, "content": "?"}])
+    found = values("llava_bench", "--reviews", one, "--second", other, code=1)
+    assert (found["missing"], found["second"]["missing"]) == ([], [3])
+    assert found["comparison"]["n_pairs"] == 3
+
+
 def test_a_second_model_is_compared(data: Path, tmp_path: Path) -> None:
     one = said(tmp_path, "a", *ANSWERS)
     other = said(tmp_path, "b", "cat", "3", "red", "yes")
