@@ -57,12 +57,16 @@ LIGHT_ROOMS = {"registry", "cli", "errors", "public", "__main__"}
 
 TORCH = {"numpy", "pydantic", "safetensors", "tokenizers", "torch"}
 
-DYNAMIC = {"registry/loading.py", "__init__.py"}
+DYNAMIC = {"registry/loading.py", "__init__.py", "core/contracts/__init__.py"}
 """Files that may import a module by a computed name."""
 
 MAX_LINES = 350
 MAX_FUNCTION_LINES = 60
 BANNED_NAMES = {"utils", "util", "common", "helpers", "misc", "types"}
+BANNED_CALLS = {
+    *("eval", "exec", "compile", "torch.load", "yaml.load", "yaml.unsafe_load"),
+    *("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"),
+}
 PICKLES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 
 
@@ -216,10 +220,11 @@ def forbidden(node: ast.AST) -> str:
         return ", ".join({str(node.module).split(".")[0]} & PICKLES)
     if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
         return "" if ast.unparse(node.value) == "False" else "trust_remote_code"
+    if isinstance(node, ast.keyword) and node.arg == "shell":
+        return "" if ast.unparse(node.value) == "False" else "shell"
     if isinstance(node, ast.Call):
-        name = ast.unparse(node.func)
-        banned = {"eval", "exec", "compile", "torch.load", "yaml.load", "yaml.unsafe_load"}
-        return name if name in banned else ""
+        name = ast.unparse(node.func).removeprefix("builtins.")
+        return name if name in BANNED_CALLS else ""
     return ""
 
 
@@ -244,6 +249,10 @@ def test_nothing_runs_what_it_reads() -> None:
         ("from pickle import loads", "pickle"),
         ("torch.load(path)", "torch.load"),
         ("yaml.load(text)", "yaml.load"),
+        ("builtins.exec(text)", "exec"),
+        ("subprocess.run(line, shell=True)", "shell"),
+        ("subprocess.run(words, shell=False)", ""),
+        ("os.system(line)", "os.system"),
         ("f(trust_remote_code=True)", "trust_remote_code"),
         ("f(trust_remote_code=False)", ""),
     ],

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from isthmus.core.contracts import Question
 from isthmus.registry import discover
+from isthmus.testing import check_benchmark
 from tests.site_folder import Site
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -111,3 +114,27 @@ def test_every_example_of_embedding_runs(
         code = code.replace(large, tiny)
     names = run(code, "embed-a-part.md")
     assert names["tokens"].shape == (16, 32)
+
+
+def test_the_benchmark_of_the_page_keeps_the_contract(site: Site) -> None:
+    (code,) = blocks("evaluate.md")
+    assert len(code.splitlines()) <= 60
+    site.install("isthmus-counting", code, module="counting")
+    counting = discover(built_in=()).resolve("benchmark", "counting")
+    file = site.folder / "questions.jsonl"
+    file.write_text('{"question_id": 1, "text": "How many?", "answer": 3, "category": "few"}\n')
+    check_benchmark(counting.Config(data=file), ["3", "There are 4.", "two or 3"])
+    outcome = counting.Config(data=file).build().outcome(Question(1, references=("3",)), "4")
+    assert outcome.counts == {"right": 0, "close": 1}
+
+
+def test_published_numbers_have_a_source_and_a_benchmark() -> None:
+    rows = yaml.safe_load((REPOSITORY / "docs" / "published.yaml").read_text())["rows"]
+    names = {entry.name for entry in discover().entries() if entry.kind == "benchmark"}
+    for row in rows:
+        assert row["benchmark"] in names
+        assert row["source"]
+        assert all(
+            isinstance(name, str) and 0 <= number <= 100 for name, number in row["by"].items()
+        )
+    assert len({(row["benchmark"], row["model"]) for row in rows}) == len(rows)

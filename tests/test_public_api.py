@@ -74,3 +74,19 @@ def test_import_is_light(statement: str) -> None:
     ).stdout.split()
     heavy = {"torch", "numpy", "pydantic", "transformers", "yaml", "typer", "isthmus.core"}
     assert heavy & set(loaded) == set()
+
+
+def test_contracts_are_imported_when_they_are_asked_for() -> None:
+    code = (
+        "import sys; from isthmus.core.contracts import Benchmark, Question, Config\n"
+        "print(*({'torch', 'numpy', 'PIL'} & set(sys.modules)))\n"
+        "from isthmus.core import contracts\n"
+        "print(*(set(contracts.__all__) ^ set(contracts._HOME)), set(contracts.__all__) <= "
+        "set(dir(contracts)))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert shown.splitlines() == ["", "True"]
+    with pytest.raises(AttributeError, match="no attribute 'Conector'"):
+        contracts.Conector  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ an entry point of group `isthmus` whose value is the module:
     [project.entry-points.isthmus]
     my_parts = "my_package.parts"
 
-The first eight hooks offer parts: they are called once, with a function that takes a class.
+The first nine hooks offer parts: they are called once, with a function that takes a class.
 The last five hear what a training run does, on its main process.
 
 A verb of the command line comes by another group, whose names are read without importing
@@ -37,6 +37,7 @@ PART_HOOKS = {
     "source": "register_sources",
     "objective": "register_objectives",
     "tuner": "register_tuners",
+    "benchmark": "register_benchmarks",
 }
 """Kind of part -> the hook that offers parts of it."""
 
@@ -125,6 +126,15 @@ def register_tuners(register: Register) -> None:
 
     def register_tuners(register):
         register(MyAdapters)
+    """
+
+
+@hookspec
+def register_benchmarks(register: Register) -> None:
+    """Offer benchmarks: questions, and what answers to them are worth.
+
+    def register_benchmarks(register):
+        register(MyExam)
     """
 
 

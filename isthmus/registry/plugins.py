@@ -50,6 +50,16 @@ BUILT_IN = tuple(
         "tuners.frozen",
         "tuners.full",
         "tuners.lora",
+        "benchmarks.scienceqa",
+        "benchmarks.llava_bench",
+        "benchmarks.pope",
+        "benchmarks.chair",
+        "benchmarks.mm_vet",
+        "benchmarks.vqa",
+        "benchmarks.caption",
+        "benchmarks.retrieval",
+        "benchmarks.exact_match",
+        "benchmarks.generic",
     )
 )
 """Modules of the built-in parts; they come in through the same door as a stranger's."""
@@ -141,6 +151,20 @@ class Registry:
     def report(self, problems: Iterable[Problem]) -> None:
         """Add problems found outside of any plugin."""
         self._problems.extend(problems)
+
+
+def find(kind: str, name: str) -> Entry:
+    """The part of this kind and name, with as little imported as may be.
+
+    A built-in part cannot be shadowed. So where one has the name, other kinds and strangers'
+    plugins are left alone; else they are asked, and PartError says what is known.
+    """
+    own = Registry()
+    for module in BUILT_IN:
+        if module.split(".")[2] == f"{kind}s":
+            own.load(module, PROJECT, own_version(), builtin=True)
+    found = [entry for entry in own.entries() if (entry.kind, entry.name) == (kind, name)]
+    return found[0] if found else get_registry().find(kind, name)
 
 
 def discover(built_in: Iterable[str] = BUILT_IN) -> Registry:

@@ -9,6 +9,7 @@ Each check takes the configuration of a part, builds it, and raises `ContractBro
 it did, what was promised, and where the promise is written. No network and no GPU are needed.
 """
 
+from isthmus.testing.benchmark import check_benchmark
 from isthmus.testing.connector import check_connector
 from isthmus.testing.encoder import check_encoder
 from isthmus.testing.llm import check_llm
@@ -31,6 +32,7 @@ from isthmus.testing.tuner import check_tuner
 
 __all__ = [
     "ContractBroken",
+    "check_benchmark",
     "check_connector",
     "check_encoder",
     "check_llm",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 from isthmus.errors import PartError
-from isthmus.registry import discover, plugins
+from isthmus.registry import discover, find, plugins
 from tests.site_folder import CONNECTOR, Site
 
 HEAD = "from isthmus import Connector, hookimpl\n"
@@ -161,7 +162,7 @@ def test_slow_import_is_timed_and_named(site: Site, monkeypatch: pytest.MonkeyPa
 def test_first_import_of_torch_is_not_blamed_on_a_plugin(site: Site) -> None:
     site.install("isthmus-wave", CONNECTOR.format(name="wave"))
     code = (
-        "from isthmus.registry import discover, plugins; plugins.SLOW_SECONDS = 0.01;"
+        "from isthmus.registry import discover, find, plugins; plugins.SLOW_SECONDS = 0.01;"
         "registry = discover(built_in=()); import sys;"
         "print('torch' in sys.modules, registry.names('connector'), registry.notes)"
     )
@@ -236,3 +237,28 @@ def test_every_built_in_part_comes_in() -> None:
         registry.load(module, "isthmus", "0", builtin=True)
     assert registry.problems == ()
     assert {entry.module for entry in registry.entries()} == set(plugins.BUILT_IN)
+
+
+def test_a_built_in_part_is_found_without_other_kinds_and_strangers(site: Site) -> None:
+    site.install("isthmus-half", CONNECTOR.format(name="half"))
+    code = (
+        "import sys; from isthmus.registry import find\n"
+        "print(find('benchmark', 'pope').origin)\n"
+        "print('isthmus_half' in sys.modules, 'isthmus.plugins.llms.causal' in sys.modules)\n"
+        "print(find('connector', 'half').distribution)"
+    )
+    path = f"{site.folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": path},
+    ).stdout.splitlines()
+    assert shown[0].endswith("(isthmus.plugins.benchmarks.pope)")
+    assert shown[1:] == ["False False", "isthmus-half"]
+
+
+def test_a_part_that_nobody_has_is_told_the_nearest() -> None:
+    with pytest.raises(PartError, match=r"no benchmark is called 'poppe'.*Did you mean 'pope'"):
+        find("benchmark", "poppe")

@@ -1,69 +1,108 @@
 """One file per kind of part: its abstract class, its Config base, its value types and shapes.
 
-Nothing here knows the registry, YAML, a model family or a training loop.
+Nothing here knows the registry, YAML, a model family or a training loop. A name is imported
+when it is asked for: who needs a benchmark or a source alone waits for no torch.
 """
 
-from isthmus.core.contracts.connector import (
-    VISUAL_SEEN,
-    VISUAL_STATES,
-    AnyConnector,
-    Connector,
-    ConnectorText,
-    CrossAttentionConnector,
-    QueryConnector,
-)
-from isthmus.core.contracts.conversation import ImageSlot, Picture, Role, Sample, Turn
-from isthmus.core.contracts.encoder import Encoder
-from isthmus.core.contracts.events import (
-    CheckpointSaved,
-    Evaluated,
-    EventList,
-    Events,
-    PartRow,
-    StageEnded,
-    StageStarted,
-    StepEnded,
-)
-from isthmus.core.contracts.llm import LLM, CausalLLM, Segments, Seq2SeqLLM
-from isthmus.core.contracts.objective import (
-    Batch,
-    Example,
-    Loss,
-    Objective,
-    Pack,
-    Preparer,
-    TokenCount,
-    Tools,
-)
-from isthmus.core.contracts.part import (
-    Config,
-    DataPath,
-    Part,
-    PartConfig,
-    Place,
-    dump_part,
-    runtime_arguments,
-)
-from isthmus.core.contracts.source import Source
-from isthmus.core.contracts.template import (
-    ControlSpan,
-    ImageSpan,
-    NoStart,
-    Span,
-    Template,
-    TextSpan,
-)
-from isthmus.core.contracts.text_encoder import TextEncoder
-from isthmus.core.contracts.tuner import HandOver, ParameterGroup, Tuner
-from isthmus.core.contracts.vision import (
-    CrossAttentionStates,
-    Features,
-    FeatureStore,
-    Grid,
-    Grids,
-    Images,
-    ImageTransform,
-)
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from isthmus.core.contracts.benchmark import (
+        Benchmark,
+        Id,
+        JudgedBenchmark,
+        Outcome,
+        Question,
+        Reply,
+        Totals,
+        percent,
+        quoted,
+    )
+    from isthmus.core.contracts.connector import (
+        VISUAL_SEEN,
+        VISUAL_STATES,
+        AnyConnector,
+        Connector,
+        ConnectorText,
+        CrossAttentionConnector,
+        QueryConnector,
+    )
+    from isthmus.core.contracts.conversation import ImageSlot, Picture, Role, Sample, Turn
+    from isthmus.core.contracts.encoder import Encoder
+    from isthmus.core.contracts.events import (
+        CheckpointSaved,
+        Evaluated,
+        EventList,
+        Events,
+        PartRow,
+        StageEnded,
+        StageStarted,
+        StepEnded,
+    )
+    from isthmus.core.contracts.llm import LLM, CausalLLM, Segments, Seq2SeqLLM
+    from isthmus.core.contracts.objective import (
+        Batch,
+        Example,
+        Loss,
+        Objective,
+        Pack,
+        Preparer,
+        TokenCount,
+        Tools,
+    )
+    from isthmus.core.contracts.part import (
+        Config,
+        DataPath,
+        Part,
+        PartConfig,
+        Place,
+        dump_part,
+        runtime_arguments,
+    )
+    from isthmus.core.contracts.source import Source
+    from isthmus.core.contracts.template import (
+        ControlSpan,
+        ImageSpan,
+        NoStart,
+        Span,
+        Template,
+        TextSpan,
+    )
+    from isthmus.core.contracts.text_encoder import TextEncoder
+    from isthmus.core.contracts.tuner import HandOver, ParameterGroup, Tuner
+    from isthmus.core.contracts.vision import (
+        CrossAttentionStates,
+        Features,
+        FeatureStore,
+        Grid,
+        Grids,
+        Images,
+        ImageTransform,
+    )
+
+_ROOMS = {
+    "benchmark": "Benchmark Id JudgedBenchmark Outcome Question Reply Totals percent quoted",
+    "connector": "VISUAL_SEEN VISUAL_STATES AnyConnector Connector ConnectorText "
+    "CrossAttentionConnector QueryConnector",
+    "conversation": "ImageSlot Picture Role Sample Turn",
+    "encoder": "Encoder",
+    "events": "CheckpointSaved Evaluated EventList Events PartRow StageEnded StageStarted "
+    "StepEnded",
+    "llm": "LLM CausalLLM Segments Seq2SeqLLM",
+    "objective": "Batch Example Loss Objective Pack Preparer TokenCount Tools",
+    "part": "Config DataPath Part PartConfig Place dump_part runtime_arguments",
+    "source": "Source",
+    "template": "ControlSpan ImageSpan NoStart Span Template TextSpan",
+    "text_encoder": "TextEncoder",
+    "tuner": "HandOver ParameterGroup Tuner",
+    "vision": "CrossAttentionStates FeatureStore Features Grid Grids ImageTransform Images",
+}
+"""Module -> the names that it has for the world."""
+
+_HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 __all__ = [
     "LLM",
@@ -71,6 +110,7 @@ __all__ = [
     "VISUAL_STATES",
     "AnyConnector",
     "Batch",
+    "Benchmark",
     "CausalLLM",
     "CheckpointSaved",
     "Config",
@@ -90,13 +130,16 @@ __all__ = [
     "Grid",
     "Grids",
     "HandOver",
+    "Id",
     "ImageSlot",
     "ImageSpan",
     "ImageTransform",
     "Images",
+    "JudgedBenchmark",
     "Loss",
     "NoStart",
     "Objective",
+    "Outcome",
     "Pack",
     "ParameterGroup",
     "Part",
@@ -106,6 +149,8 @@ __all__ = [
     "Place",
     "Preparer",
     "QueryConnector",
+    "Question",
+    "Reply",
     "Role",
     "Sample",
     "Segments",
@@ -120,8 +165,23 @@ __all__ = [
     "TextSpan",
     "TokenCount",
     "Tools",
+    "Totals",
     "Tuner",
     "Turn",
     "dump_part",
+    "percent",
+    "quoted",
     "runtime_arguments",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

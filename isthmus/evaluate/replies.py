@@ -1,0 +1,169 @@
+"""Reading answers and reviews in every form in which they are published.
+
+    {"question_id": 7, "text": "A cat."}                   one a line, or a list of them
+    {"results": {"4": 1}, "outputs": {"4": "The answer is B."}}          ScienceQA
+    {"correct": [{"question_id": "4", "parsed_ans": "B"}], "incorrect": [...]}   LLaVA-1.5's
+    {"v1_0": "A cat."}                                                   MM-Vet's answers
+    {"v1_0": {"score": [0.5, 0.4], "content": ["0.5", "0.4"]}}           MM-Vet's grades, two runs
+
+Each id must stand once, and be one of the benchmark's; and each of its questions has a reply.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from isthmus.core.contracts import Benchmark, Id, JudgedBenchmark, Question, Reply
+from isthmus.core.data.answer_reading import LETTERS
+from isthmus.core.data.rows import Rows, read_json
+from isthmus.errors import DataError
+
+ID_FIELDS = ("question_id", "image_id", "id", "image")
+SHOWN = 5
+"""Ids that a message lists."""
+
+
+def read_replies(file: Path, benchmark: Benchmark) -> list[list[Reply]]:
+    """The runs that a file holds, nearly always one. Raises DataError.
+
+    A row's words stand in the first of the benchmark's `reply_fields` that it has. One with none
+    of them is a mistake in a file of answers; a judge's is one that failed, and has no words.
+    """
+    fields = benchmark.reply_fields
+    judged = isinstance(benchmark, JudgedBenchmark)
+    found = read_json(file)
+    if isinstance(found, list):
+        return [_rows(found, fields, judged)]
+    if "results" in found or "outputs" in found:
+        return [_by_index(found, file)]
+    if {"correct", "incorrect"} <= found.keys():
+        return [_parsed_letters(found, file)]
+    if any(name in found for name in ID_FIELDS):
+        return [_rows([(found, f"{file}, line 1")], fields, judged)]
+    if found and all(isinstance(value, Mapping) for value in found.values()):
+        if judged and all("score" in row for row in found.values()):
+            return _grades(found, file)
+        rows = [({"question_id": id, **row}, f"{file}, {id}") for id, row in found.items()]
+        return [_rows(rows, fields, judged)]
+    return [[Reply(id, _text(text, f"{file}, {id}"), {}, str(file)) for id, text in found.items()]]
+
+
+def matched(questions: Sequence[Question], replies: Sequence[Reply], file: str) -> list[Reply]:
+    """The replies in the order of the questions. Raises DataError for ids that are missing,
+    unknown, or there twice."""
+    asked = {question.key for question in questions}
+    counts = Counter(reply.key for reply in replies)
+    twice = [key for key, count in counts.items() if count > 1]
+    unknown = [key for key in counts if key not in asked]
+    missing = [question.key for question in questions if question.key not in counts]
+    problems = [
+        _listed("answered twice", twice, "keep one row of each"),
+        _listed("unknown to the benchmark", unknown, "remove them, or name the right data"),
+        _listed(f"missing, of {len(questions)}", missing, 'a row with text "" stands for none'),
+    ]
+    if any(problems):
+        raise DataError("\n  ".join([f"{file}:", *filter(None, problems)]))
+    by_key = {reply.key: reply for reply in replies}
+    return [by_key[question.key] for question in questions]
+
+
+def _listed(what: str, keys: Sequence[str], remedy: str) -> str:
+    if not keys:
+        return ""
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return f"{len(keys)} question ids {what}: {', '.join(map(shown, keys[:SHOWN]))}{more}; {remedy}"
+
+
+def shown(name: object) -> str:
+    """An id or a label as a message may have it: short, and unable to steer a terminal."""
+    text = str(name)
+    return f"{text:.60}" if text.isprintable() else f"{text!r:.60}"
+
+
+def _rows(rows: Rows, fields: Sequence[str], may_lack: bool = False) -> list[Reply]:
+    replies = []
+    for row, origin in rows:
+        name = next((name for name in ID_FIELDS if name in row), None)
+        if name is None:
+            raise DataError(f"{origin}: it has none of the fields {', '.join(ID_FIELDS)}")
+        words = next((field for field in fields if field in row), None)
+        if words is None and not may_lack:
+            raise DataError(
+                f"{origin}: one of the fields {', '.join(fields)} must hold the reply; found "
+                f"{', '.join(row)}"
+            )
+        text = _text(row[words], origin) if words else ""
+        replies.append(Reply(_id(row[name], origin), text, row, origin))
+    return replies
+
+
+def _by_index(found: Mapping[str, Any], file: Path) -> list[Reply]:
+    """ScienceQA's results: the text decides where there is one, else the index of the choice."""
+    results, outputs = found.get("results", {}), found.get("outputs", {})
+    for name, value in (("results", results), ("outputs", outputs)):
+        if not isinstance(value, Mapping):
+            raise DataError(f"{file}: `{name}` is a mapping of ids; found {value!r:.60}")
+    replies = []
+    for id in {**results, **outputs}:
+        origin = f"{file}, question {id}"
+        text = outputs[id] if id in outputs else _letter(results[id], origin)
+        replies.append(Reply(id, _text(text, origin), {}, origin))
+    return replies
+
+
+def _letter(index: Any, origin: str) -> str:
+    """The letter of a choice; none where the index is of no choice (-1 is written for failed)."""
+    if not isinstance(index, int) or isinstance(index, bool):
+        raise DataError(f"{origin}: a result is the index of a choice; found {index!r:.60}")
+    return LETTERS[index] if 0 <= index < len(LETTERS) else ""
+
+
+def _parsed_letters(found: Mapping[str, Any], file: Path) -> list[Reply]:
+    """What LLaVA-1.5's scoring writes; which list a row is in decides nothing."""
+    rows: Rows = []
+    for name in ("correct", "incorrect"):
+        if not isinstance(found[name], list):
+            raise DataError(f"{file}: `{name}` is a list of rows; found {found[name]!r:.60}")
+        for number, row in enumerate(found[name], 1):
+            origin = f"{file}, {name}, record {number}"
+            if not isinstance(row, dict):
+                raise DataError(f"{origin}: a row is a JSON object; found {row!r:.60}")
+            rows.append((row, origin))
+    return _rows(rows, ("pred", "parsed_ans"))
+
+
+def _grades(found: Mapping[str, Any], file: Path) -> list[list[Reply]]:
+    """MM-Vet's grades: `score` has one number a run."""
+    runs: list[list[Reply]] = []
+    for id, row in found.items():
+        origin = f"{file}, {id}"
+        scores = row.get("score")
+        scores = scores if isinstance(scores, list) else [scores]
+        if len(scores) != len(runs) and runs:
+            raise DataError(f"{origin}: {len(scores)} runs, where others have {len(runs)}")
+        runs = runs or [[] for _ in scores]
+        for run, score in zip(runs, scores, strict=True):
+            run.append(Reply(id, _text(score, origin), row, origin))
+    return runs
+
+
+def _id(value: Any, origin: str) -> Id:
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise DataError(f"{origin}: an id is a number or a string; found {value!r:.60}")
+    return value
+
+
+def _text(value: Any, origin: str) -> str:
+    """The words of a reply; a number, or a list of ids in order, is written out."""
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return "\n".join(_text(each, origin) for each in value)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    raise DataError(f"{origin}: a reply is text; found {value!r:.60}")
