@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from isthmus.core.contracts import Question
-from isthmus.registry import discover
+from isthmus.core.config import load, parse, validate_part
+from isthmus.core.contracts import Grid, Question
+from isthmus.core.model.config import ModelConfig
+from isthmus.registry import discover, get_registry
 from isthmus.testing import check_benchmark
 from tests.site_folder import Site
 
@@ -94,6 +96,32 @@ def test_every_part_of_the_page_passes_the_tests_of_the_page(published: list[Pat
                     test()
                     ran.append(name)
     assert ran == [f"test_{part}_keeps_the_contract" for part in ("bottleneck", "asking", "glance")]
+
+
+CONNECTORS = blocks("connectors.md", "yaml")
+
+
+@pytest.mark.parametrize("text", CONNECTORS, ids=lambda text: text.split("#")[0].strip())
+def test_every_line_of_the_page_of_connectors_joins_two_parts(text: str) -> None:
+    parts = {"encoder": {"type": "clip", "model": "a/b"}, "llm": {"type": "causal", "model": "c/d"}}
+    assert load(ModelConfig, parts | parse(text).values).connector is not None
+
+
+def test_the_page_of_connectors_lists_all_with_their_tokens() -> None:
+    page = (REPOSITORY / "docs" / "connectors.md").read_text()
+    listed = {name: int(count) for name, count in re.findall(r"\n\| `(\w+)` \| (\d+) \|", page)}
+    entries = [e for e in get_registry().entries() if e.builtin and e.kind == "connector"]
+    assert listed.keys() == {entry.name for entry in entries}
+    for name, count in listed.items():
+        config = validate_part("connector", {"type": name})
+        assert config.num_tokens((Grid(24, 24),)) == count
+    written = [parse(text).values["connector"] for text in CONNECTORS]
+    assert {part if isinstance(part, str) else part["type"] for part in written} == listed.keys()
+
+
+def test_the_example_of_the_page_of_connectors_runs() -> None:
+    (code,) = blocks("connectors.md")
+    assert run(code, "connectors.md")["tokens"].shape == (16, 32)
 
 
 TINY = {

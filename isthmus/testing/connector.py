@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 
 from isthmus.core.contracts import (
-    VISUAL_SEEN,
-    VISUAL_STATES,
     AnyConnector,
     ConnectorText,
     CrossAttentionConnector,
@@ -19,8 +17,9 @@ from isthmus.core.contracts import (
     Grid,
     Grids,
     QueryConnector,
-    Segments,
+    runtime_arguments,
 )
+from isthmus.testing.connector_in_model import DIM, LAYERS, check_in_llm, check_in_model
 from isthmus.testing.promises import (
     build,
     check_config,
@@ -29,32 +28,43 @@ from isthmus.testing.promises import (
     close,
     promise,
 )
-from isthmus.testing.tiny import tiny_llm_config, tiny_texts
 
-GRIDS: tuple[Grids, ...] = ((Grid(4, 4),), (Grid(4, 4),), (Grid(4, 4),))
+ALIKE: tuple[Grids, ...] = ((Grid(4, 4),), (Grid(4, 4),), (Grid(4, 4),))
+"""Three images of one layout, as a plain encoder gives them."""
+MIXED: tuple[Grids, ...] = (
+    (Grid(2, 3, prefix=1),),
+    (Grid(1, 1), Grid(4, 4)),
+    (Grid(3, 2, prefix=2, frames=2),),
+    (Grid(7, 5),),
+)
+"""One with a class token, two tiles, a video, one of odd sides."""
+DTYPES = (torch.float64, torch.bfloat16)
+"""What a connector may be stored in besides fp32."""
 
 
 def check_connector(
     config: AnyConnector.Config,
     dim_in: int = 24,
     dim_out: int = 32,
-    grids: Sequence[Grids] = GRIDS,
+    grids: Sequence[Grids] | None = None,
     **runtime: Any,
 ) -> None:
     """Build the connector and try every promise on random features laid out by `grids`, one
-    for each image. Raises ContractBroken."""
+    for each image; absent, on images that are alike and on images of many layouts. Further
+    arguments are those of its constructor. Raises ContractBroken."""
     check_config(config)
     widths = {"dim_in": dim_in, "dim_out": dim_out, **runtime}
+    if "llm_layers" in runtime_arguments(config.owner):
+        widths.setdefault("llm_layers", LAYERS)
     connector: AnyConnector = build(config, **widths).eval()
-    features = _features(tuple(grids), dim_in)
+    layouts = (ALIKE, MIXED) if grids is None else (tuple(grids),)
+    for layout in layouts:
+        _check_features(connector, _features(layout, dim_in))
+    features = _features(layouts[-1], dim_in)
     if isinstance(connector, CrossAttentionConnector):
-        _check_states(connector, features)
-        _check_in_llm(build(config, **{**widths, "dim_out": 32}).eval(), features)
-    else:
-        _check_tokens(connector, features)
-    _check_alone(connector, features)
-    if isinstance(connector, QueryConnector) and connector.tokenizer is not None:
-        _check_reading(connector, features)
+        check_in_llm(build(config, **{**widths, "dim_out": DIM}).eval(), features)
+    check_in_model(build(config, **{**widths, "dim_out": DIM}).eval(), features)
+    _check_dtypes(config, widths, features)
     check_rebuilding(
         connector,
         lambda part: _run(part, features).detach(),
@@ -76,6 +86,16 @@ def _run(connector: AnyConnector, features: Features) -> Tensor:
     """Visual tokens, or the real states, end to end."""
     seen: Tensor | CrossAttentionStates = connector(features)
     return seen.values[seen.mask] if isinstance(seen, CrossAttentionStates) else seen
+
+
+def _check_features(connector: AnyConnector, features: Features) -> None:
+    if isinstance(connector, CrossAttentionConnector):
+        _check_states(connector, features)
+    else:
+        _check_tokens(connector, features)
+    _check_alone(connector, features)
+    if isinstance(connector, QueryConnector) and connector.tokenizer is not None:
+        _check_reading(connector, features)
 
 
 def _check_tokens(connector: AnyConnector, features: Features) -> None:
@@ -104,61 +124,8 @@ def _check_states(connector: CrossAttentionConnector, features: Features) -> Non
     )
 
 
-def _check_in_llm(connector: CrossAttentionConnector, features: Features) -> None:
-    """Freshly attached, its gates at zero, it changes nothing, not one bit. With gates open, a
-    token sees the images that stand before it in its own sample, and no other."""
-    llm = build(tiny_llm_config(), texts=tiny_texts).eval()
-    text, both, alone = llm.embed(torch.arange(3, 13)), Segments((6, 4)), Segments((4,))
-    runs = torch.split(features.values, list(features.counts))
-    first, second = features.grids[0], features.grids[-1]
-    pair = Features(torch.cat([runs[0], runs[-1]]), (first, second))
-    other = Features(torch.cat([-runs[0], runs[-1]]), (first, second))
-    last = Features(runs[-1], (second,))
-
-    def read(seen: Features) -> Tensor:
-        """Two samples: in the first an image behind two tokens, in the second behind one."""
-        hidden: Tensor = llm(text, both, _layer_inputs(connector(seen), both, [(0, 2), (1, 1)]))
-        return hidden
-
-    name = f"{type(connector).__qualname__}.attach"
-    before = llm(text, both)
-    handles = connector.attach(llm)
-    promise(len(handles) > 0, f"{name}: it must return the handles of its hooks")
-    promise(
-        torch.equal(before, read(pair)),
-        f"{name}: with its gates at zero the LLM's output must be the same to the last bit",
-    )
-    _open_gates(connector)
-    packed, changed = read(pair), read(other)
-    single = llm(text[6:], alone, _layer_inputs(connector(last), alone, [(0, 1)]))
-    close(packed[6:], single, f"{name}: a sample in a pack, and alone")
-    close(packed[:2], changed[:2], f"{name}: tokens before an image, whatever the image shows")
-    promise(
-        not torch.equal(packed[2:6], changed[2:6]),
-        f"{name}: tokens behind an image must follow from it",
-    )
-    check_gradient(connector, lambda: read(pair))
-
-
-@torch.no_grad()
-def _open_gates(connector: CrossAttentionConnector) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        for parameter in connector.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-
-
-def _layer_inputs(
-    states: CrossAttentionStates, segments: Segments, stands: Sequence[tuple[int, int]]
-) -> dict[str, Any]:
-    from isthmus.core.model.layout import sees
-
-    seen = sees(segments, torch.tensor(stands, dtype=torch.long), len(states.mask))
-    return {VISUAL_STATES: states, VISUAL_SEEN: seen}
-
-
 def _check_reading(connector: QueryConnector, features: Features) -> None:
-    """Each image goes with its own text, however long the others are."""
+    """Each image goes with its own text, however long the others are; and all learns from it."""
     said = ("Why?", "How many boats are there in the picture?", "A dog?")
     texts = [said[number % len(said)] for number in range(len(features.grids))]
     rows = connector.tokenizer(texts)["input_ids"]
@@ -173,6 +140,7 @@ def _check_reading(connector: QueryConnector, features: Features) -> None:
         f"{type(connector).__qualname__}: what it gives for each image and its text, alone, and in "
         "one batch",
     )
+    check_gradient(connector, lambda: connector(features, ConnectorText.of(rows)))
 
 
 def _check_alone(connector: AnyConnector, features: Features) -> None:
@@ -186,3 +154,18 @@ def _check_alone(connector: AnyConnector, features: Features) -> None:
         _run(connector, features),
         f"{type(connector).__qualname__}: what it gives for each image alone, and in one batch",
     )
+
+
+def _check_dtypes(config: AnyConnector.Config, widths: dict[str, Any], features: Features) -> None:
+    """A part is stored in what the run says, and features come in what it is stored in."""
+    for dtype in DTYPES:
+        connector: AnyConnector = build(config, **widths).to(dtype).eval()
+        name = type(connector).__qualname__
+        try:
+            seen = _run(connector, Features(features.values.to(dtype), features.grids))
+        except RuntimeError as error:
+            promise(False, f"{name}: stored in {dtype} it does not run: {error}")
+        promise(
+            seen.dtype == dtype,
+            f"{name}: stored in {dtype}, with features in it, it gives {seen.dtype}",
+        )

@@ -54,6 +54,8 @@ SOURCE = "stages[0].data[0]: "
 THIRD = SOURCE + "DIR/data.json, record 3: "
 CLAIMED = (".lock", "config.yaml")
 
+GPT2 = "{model_type: gpt2, n_embd: 16, n_layer: 2, n_head: 2, n_positions: 64}"
+
 CASES = [
     # The YAML.
     Case(
@@ -95,6 +97,37 @@ CASES = [
         lambda folder: None,
         ONE + "stages[0].steps: must be a number above 0; found -3.",
         arguments=("--set", "stages.0.steps=-3"),
+    ),
+    Case(
+        "text branch without a tokenizer",
+        yaml("{type: linear}", "{type: qformer, text: instruction}"),
+        ONE
+        + "line 6: model.connector.tokenizer: `text: instruction` is read in tokens of its own; "
+        "write `tokenizer: bert-base-uncased`, ..., or leave out `text`",
+    ),
+    Case(
+        "more queries than positions",
+        yaml("{type: linear}", "{type: resampler, queries: 64}"),
+        ONE + "line 6: model.connector: an image becomes 64 visual tokens, and the llm has "
+        "positions for 64, which leaves none for words; let resampler give fewer, or ...",
+        arguments=("--set", f"model.llm.config={GPT2}"),
+    ),
+    Case(
+        "more queries than a sample may be long",
+        yaml("{type: linear}", "{type: cross_attention, queries: 32}"),
+        ONE + "stages[0].max_length: an image becomes 32 visual tokens or more, which are never "
+        "cut, and a sample of 32 has no place for words; allow more, or let model.connector give "
+        "fewer",
+        arguments=("--set", "stages.0.max_length=32"),
+    ),
+    Case(
+        "gated cross-attention inside gated cross-attention",
+        yaml(
+            "{type: linear}",
+            "{type: gated_cross_attention, states: {type: gated_cross_attention}}",
+        ),
+        ONE + "line 6: model.connector.states: gated_cross_attention enters the LLM itself; take a "
+        "connector that gives visual tokens, like `resampler` or `mlp`, or leave it out",
     ),
     Case(
         "two problems at once",

@@ -87,7 +87,8 @@ def test_show_of_a_kind_lists_its_parts() -> None:
     result = run("show", "connector")
     assert result.exit_code == 0
     names = [cells(line)[0] for line in result.stdout.splitlines()]
-    assert names[:4] == ["name", "identity", "linear", "mlp"]
+    assert names[0] == "name"
+    assert {"identity", "linear", "mlp"} <= set(names)
     assert "connector NAME" in result.stdout
     assert "llama2" not in result.stdout
     assert run("show", "text_encoder").stdout == "no text_encoder is installed\n"

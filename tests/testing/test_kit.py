@@ -246,6 +246,48 @@ class ReadsPadding(Reader, name="reads_padding"):
         return text.mask.new_ones(text.mask.shape).sum(dim=1)
 
 
+class OneLayout(Project, name="one_layout"):
+    """Thinks of every image as 4 x 4 patches."""
+
+    class Config(Connector.Config):
+        """Configuration of `one_layout`."""
+
+        def num_tokens(self, grids: Any) -> int:
+            return 16
+
+
+class AlwaysSingle(Project, name="always_single"):
+    def forward(self, features: Features) -> Tensor:
+        weight, bias = self.layer.weight.float(), self.layer.bias.float()
+        return nn.functional.linear(features.values.float(), weight, bias)
+
+
+class Mixed(Project, name="mixed"):
+    def forward(self, features: Features) -> Tensor:
+        return self.layer(features.values.float())
+
+
+class AddsToAll(Gate, name="adds_to_all"):
+    """Where there is no image, the blank one is added all the same."""
+
+    def mean(self, values: Tensor, seen: Tensor) -> Tensor:
+        if seen.any():
+            return super().mean(values, seen)
+        return values.mean((0, 1)).expand(*seen.shape[:-1], -1)
+
+
+class ReadsHalf(Reader, name="reads_half"):
+    """What is for text alone learns nothing where there is some."""
+
+    def __init__(self, config: Any, dim_in: int, dim_out: int) -> None:
+        super().__init__(config, dim_in, dim_out)
+        self.other = nn.Linear(dim_in, dim_out)
+
+    def forward(self, features: Features, text: ConnectorText | None = None) -> Tensor:
+        seen = super().forward(features, text)
+        return seen if text is not None else seen + self.other(features.values)
+
+
 class TakesPlaces(Gate, name="takes_places"):
     class Config(CrossAttentionConnector.Config):
         """Configuration of `takes_places`."""
@@ -264,6 +306,11 @@ class TakesPlaces(Gate, name="takes_places"):
         (SeesEverything, "a sample in a pack, and alone"),
         (ReadsPadding, "for each image and its text, alone, and in one batch"),
         (SeesAhead, "tokens before an image, whatever the image shows"),
+        (OneLayout, r"promises \[16, 16, 16, 16\] visual tokens"),
+        (AlwaysSingle, r"stored in torch.float64, .* it gives torch.float32"),
+        (Mixed, "stored in torch.float64 it does not run"),
+        (AddsToAll, "tokens that see no image, whatever an image shows"),
+        (ReadsHalf, "no gradient reaches other.weight"),
         (TakesPlaces, "num_tokens must be 0"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,7 +13,7 @@ from isthmus.core import config as configs
 from isthmus.core.checkpoint.folder import find
 from isthmus.core.checkpoint.manifest import Manifest, PartEntry
 from isthmus.core.checkpoint.saving import OBJECTIVE, OPTIMIZER, RUN, TRAINER
-from isthmus.core.checkpoint.snapshot import MODEL, TOKENIZER
+from isthmus.core.checkpoint.snapshot import MODEL, TOKENIZERS
 from isthmus.core.checkpoint.state import TrainerState
 from isthmus.core.checkpoint.weights import load_weights, read_weights, weights_hash
 from isthmus.core.contracts import PartConfig, Tuner
@@ -93,7 +94,7 @@ class Checkpoint:
     def _build(self, only: Collection[str] | None) -> VisionLanguageModel:
         try:
             with Placeholders():
-                return build_model(self.config, tokenizer=_tokenizer(self.folder), only=only)
+                return build_model(self.config, tokenizers=_tokenizers(self.folder), only=only)
         except (InputError, OSError) as error:
             referenced = [
                 f"{name} from {entry.reference}"
@@ -147,10 +148,11 @@ def _tuner(mapping: dict[str, object]) -> Tuner.Config:
     return config
 
 
-def _tokenizer(folder: Path) -> object | None:
-    place = folder / TOKENIZER
-    if not place.is_dir():
-        return None
+def _tokenizers(folder: Path) -> dict[str, Any]:
+    """Part -> its tokenizer, of those that are there."""
+    there = {part: folder / name for part, name in TOKENIZERS.items() if (folder / name).is_dir()}
+    if not there:
+        return {}
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast.from_pretrained(place)
+    return {part: PreTrainedTokenizerFast.from_pretrained(at) for part, at in there.items()}

@@ -19,9 +19,24 @@ from isthmus.core.checkpoint.manifest import Manifest, PartEntry
 from isthmus.core.checkpoint.provenance import isthmus_version
 from isthmus.core.checkpoint.weights import Tensors, state_of, write_weights
 from isthmus.core.config import to_yaml
-from isthmus.core.contracts import LLM, PartConfig, Tuner, dump_part
+from isthmus.core.contracts import (
+    LLM,
+    PartConfig,
+    QueryConnector,
+    TextEncoder,
+    Tuner,
+    dump_part,
+)
 
-MODEL, TOKENIZER = "model.yaml", "tokenizer"
+MODEL = "model.yaml"
+TOKENIZERS = {
+    "llm": "tokenizer",
+    "connector": "connector_tokenizer",
+    "text_encoder": "text_encoder_tokenizer",
+}
+"""Part -> folder of the tokenizer that it has, if it has one."""
+READERS = (LLM, QueryConnector, TextEncoder)
+"""Kinds of part that may have one."""
 
 
 class Parts(Protocol):
@@ -40,7 +55,7 @@ class Snapshot:
     parts: dict[str, PartEntry] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     weights: dict[str, Tensors] = field(default_factory=dict)
-    tokenizers: list[Any] = field(default_factory=list)
+    tokenizers: dict[str, Any] = field(default_factory=dict)
 
     def model(
         self,
@@ -57,7 +72,7 @@ class Snapshot:
             added = tuners.get(name, ())
             entry = PartEntry(tuners=tuple(dump_part(tuner) for tuner in added))
             additions = [tuner.build().added(part) for tuner in added]
-            if name in unchanged and config.pretrained and all(additions):
+            if name in unchanged and config.all_pretrained and all(additions):
                 config = _absolute(config)
                 entry = replace(entry, reference=config.pretrained, sha256=unchanged[name])
                 state = {key: state[key] for names in additions for key in names}
@@ -67,9 +82,9 @@ class Snapshot:
             self.tensors(f"model/{name}.safetensors", state, _frozen(part))
             self.parts[name] = replace(entry, file=file)
             configs[name] = dump_part(config)
-            if isinstance(part, LLM):
-                tokenizer = part.tokenizer
-                self.tokenizers.append(copy.deepcopy(tokenizer) if self.copies else tokenizer)
+            tokenizer = part.tokenizer if isinstance(part, READERS) else None
+            if tokenizer is not None:
+                self.tokenizers[name] = copy.deepcopy(tokenizer) if self.copies else tokenizer
         self.texts[MODEL] = to_yaml(configs)
 
     def tensors(
@@ -86,11 +101,11 @@ class Snapshot:
         for name, tensors in self.weights.items():
             if found := write_weights(folder / name, tensors):
                 tied[name] = found
-        for tokenizer in self.tokenizers:
+        for part, tokenizer in self.tokenizers.items():
             # How it was loaded is noted in it too, and would tell a resumed run from a whole one.
             for key in ("is_local", "local_files_only"):
                 tokenizer.init_kwargs.pop(key, None)
-            tokenizer.save_pretrained(folder / TOKENIZER)
+            tokenizer.save_pretrained(folder / TOKENIZERS[part])
         for name, text in self.texts.items():
             _write(folder / name, text)
         listing = Manifest.of(folder, isthmus_version(), self.parts, tied)

@@ -102,7 +102,10 @@ class QueryConnector(AnyConnector, ABC):
 
 
 class CrossAttentionConnector(AnyConnector, ABC):
-    """Gives the LLM states to look at through layers of its own (Flamingo)."""
+    """Gives the LLM states to look at through layers of its own (Flamingo).
+
+    How many layers the LLM has, it is told by a constructor argument `llm_layers`, if it has one.
+    """
 
     class Config(AnyConnector.Config):
         """Base of a cross-attention connector's configuration."""

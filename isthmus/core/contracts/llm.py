@@ -56,6 +56,12 @@ class LLM(Part, nn.Module, ABC):
     class Config(PartConfig):
         """Base of an LLM's configuration."""
 
+        @property
+        def most_tokens(self) -> int | None:
+            """The longest text that it has positions for, visual tokens included; None where it
+            has no such bound, or none that is known without the hub."""
+            return None
+
     @abstractmethod
     def embed(self, ids: Tensor) -> Tensor:
         """(...) int64 -> (... dim)"""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from isthmus.core.contracts import PartConfig
+from isthmus.core.contracts import PartConfig, runtime_arguments
 from isthmus.core.model.config import ModelConfig
 from isthmus.core.model.draw import drawn_from
 from isthmus.core.model.tokenizer import Texts
@@ -17,15 +17,17 @@ def build_model(
     config: ModelConfig,
     *,
     tokenizer: Any = None,
+    tokenizers: Mapping[str, Any] | None = None,
     texts: Texts | None = None,
     seed: int = 0,
     only: Collection[str] | None = None,
 ) -> VisionLanguageModel:
     """Build the parts, or those named in `only`, on the CPU in fp32.
 
-    `tokenizer` is used instead of the one that the LLM's configuration asks for; `texts` is
-    what a tokenizer of the run's own is trained on. Every part is drawn from a seed of its own,
-    made of `seed` and its name. Raises InputError where a part cannot be had.
+    `tokenizer` is used instead of the one that the LLM's configuration asks for, `tokenizers`
+    (part -> tokenizer) instead of those of other parts; `texts` is what a tokenizer of the run's
+    own is trained on. Every part is drawn from a seed of its own, made of `seed` and its name.
+    Raises InputError where a part cannot be had.
     """
     wanted = {name: part for name, part in config.parts() if only is None or name in only}
     for name in only or ():
@@ -36,21 +38,27 @@ def build_model(
                 f"{did_you_mean(name, known)}"
             )
     built: dict[str, Any] = {}
-    given: dict[str, Any] = {"tokenizer_object": tokenizer, "texts": texts}
-    for name in ("encoder", "llm", "text_encoder"):
+    own = {"llm": tokenizer, **(tokenizers or {})}
+    # The connector last: its widths follow from the others.
+    for name in ("encoder", "llm", "text_encoder", "connector"):
         if name in wanted:
+            given = {"tokenizer_object": own.get(name), "texts": texts}
+            if name == "connector":
+                given |= _widths(wanted[name], built)
             built[name] = drawn_from(wanted[name], name, seed, given)
-    if "connector" in wanted:
-        built["connector"] = _connector(wanted["connector"], built, seed, given)
     return VisionLanguageModel(**built)
 
 
-def _connector(config: PartConfig, built: dict[str, Any], seed: int, given: dict[str, Any]) -> Any:
+def _widths(config: PartConfig, built: Mapping[str, Any]) -> dict[str, int]:
+    """What the connector lies between."""
     missing = [name for name in ("encoder", "llm") if name not in built]
     if missing:
         raise PartError(
             f"connector {config.owner.name}: its widths follow from the encoder and the llm; "
             f"build {' and '.join(missing)} with it"
         )
-    widths = {"dim_in": built["encoder"].dim, "dim_out": built["llm"].dim}
-    return drawn_from(config, "connector", seed, given | widths)
+    encoder, llm = built["encoder"], built["llm"]
+    widths = {"dim_in": encoder.dim, "dim_out": llm.dim}
+    if "llm_layers" in runtime_arguments(config.owner):
+        widths["llm_layers"] = len(llm.decoder_layers)
+    return widths

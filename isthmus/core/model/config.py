@@ -8,9 +8,12 @@ from isthmus.core.contracts import (
     LLM,
     AnyConnector,
     Config,
+    CrossAttentionConnector,
     Encoder,
+    Grid,
     PartConfig,
     Place,
+    Seq2SeqLLM,
     TextEncoder,
 )
 
@@ -30,6 +33,8 @@ class ModelConfig(Config):
     def check(self) -> Iterator[tuple[Place, str]]:
         if self.connector and not (self.encoder and self.llm):
             yield (), "a connector joins an encoder to an llm; give both"
+        if self.connector and self.llm:
+            yield from _impossible(self.connector, self.llm)
 
     def parts(self) -> Iterator[tuple[str, PartConfig]]:
         """(name, config) of every part that is there, in the order data flows."""
@@ -37,3 +42,24 @@ class ModelConfig(Config):
             config = getattr(self, name)
             if config is not None:
                 yield name, config
+
+
+def _impossible(connector: AnyConnector.Config, llm: LLM.Config) -> Iterator[tuple[Place, str]]:
+    """Why these two cannot be joined."""
+    name = connector.owner.name
+    enters = issubclass(connector.owner, CrossAttentionConnector)
+    if enters and issubclass(llm.owner, Seq2SeqLLM):
+        yield (
+            ("connector",),
+            f"{name} enters the layers of a decoder, and the llm {llm.owner.name!r} has an encoder "
+            "that reads before it; take `llm: causal`, or a connector that gives visual tokens, "
+            "like `qformer`, `resampler` or `mlp`",
+        )
+    tokens, most = connector.num_tokens((Grid(1, 1),)), llm.most_tokens
+    if most is not None and tokens >= most:
+        yield (
+            ("connector",),
+            f"an image becomes {tokens} visual tokens, and the llm has positions for {most}, which "
+            f"leaves none for words; let {name} give fewer, or take an llm with more "
+            "(`max_position_embeddings`)",
+        )

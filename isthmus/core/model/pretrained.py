@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from isthmus.core.contracts import PartConfig, Place
 from isthmus.core.model.draw import Init, draw_scaled
@@ -124,6 +125,29 @@ def load_published(part: PartConfig, model_class: Any, name: str, **kwargs: Any)
             "of model?"
         )
     return model
+
+
+def read_tensors(part: PartConfig, name: str, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+    """The weights of a hub id or folder whose names begin so, in fp32; of several files only
+    those are fetched that hold any."""
+    from safetensors import safe_open
+    from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+
+    place = located(part, name)
+    found: dict[str, Tensor] = {}
+    with quiet(), reachable(part, name):
+        index = cached_file(
+            place, SAFE_WEIGHTS_INDEX_NAME, _raise_exceptions_for_missing_entries=False
+        )
+        files = {SAFE_WEIGHTS_NAME}
+        if index is not None:
+            places = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
+            files = {file for key, file in places.items() if key.startswith(prefixes)}
+        for file in sorted(files):
+            with safe_open(cached_file(place, file), framework="pt") as tensors:
+                wanted = [key for key in tensors.keys() if key.startswith(prefixes)]  # noqa: SIM118
+                found |= {key: tensors.get_tensor(key).float() for key in wanted}
+    return found
 
 
 def scratch_config(part: PartConfig, config_class: Any, values: Mapping[str, Any]) -> Any:

@@ -59,13 +59,16 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Any:
     )
 
 
-def load_tokenizer(part: PartConfig, name: str) -> Any:
-    """The fast tokenizer of a hub id or folder. Raises InputError where it cannot be had."""
+def load_tokenizer(part: PartConfig, name: str, subfolder: str = "") -> Any:
+    """The fast tokenizer of a hub id or folder, or of a folder in it. Raises InputError where it
+    cannot be had."""
     from transformers import AutoTokenizer
 
     place = located(part, name)
     with quiet(), reachable(part, name):
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            place, subfolder=subfolder, trust_remote_code=False
+        )
     if not tokenizer.is_fast:
         raise PartError(
             f"{label(part)}: the tokenizer of {name} is a slow one; labels are found by character "

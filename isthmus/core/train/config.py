@@ -12,6 +12,7 @@ from isthmus.core.config import validate_part
 from isthmus.core.contracts import (
     Config,
     DataPath,
+    Grid,
     Objective,
     PartConfig,
     Place,
@@ -200,6 +201,7 @@ class RunConfig(Config):
                 *_misnamed(stage, parts),
                 *_lacking(stage, self.template, parts),
                 *_not_to_keep(stage, self),
+                *_too_short(stage, self.model),
             )
             for place, why in problems:
                 yield ("stages", index, *place), why
@@ -242,6 +244,18 @@ def _lacking(
             ("batch",),
             f"{objective.name!r} compares all samples of a step with each other and cannot "
             "accumulate; leave out `micro_samples` and `micro_tokens`",
+        )
+
+
+def _too_short(stage: StageConfig, model: ModelConfig) -> Iterator[tuple[Place, str]]:
+    """Why no sample with an image would have anything left to learn."""
+    tokens = model.connector.num_tokens((Grid(1, 1),)) if model.connector else 0
+    if stage.max_length is not None and tokens >= stage.max_length:
+        yield (
+            ("max_length",),
+            f"an image becomes {tokens} visual tokens or more, which are never cut, and a sample "
+            f"of {stage.max_length} has no place for words; allow more, or let model.connector "
+            "give fewer",
         )
 
 

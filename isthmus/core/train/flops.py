@@ -33,17 +33,41 @@ class LayerWork:
 
 
 @dataclass(frozen=True)
+class Parabola:
+    """a + b x + c x^2"""
+
+    a: float = 0.0
+    b: float = 0.0
+    c: float = 0.0
+
+    def __call__(self, x: float) -> float:
+        return self.a + self.b * x + self.c * x**2
+
+    @staticmethod
+    def through(one: float, two: float, three: float, unit: int = 1) -> Parabola:
+        """That has these values at one, two and three units."""
+        c = (three - 2 * two + one) / 2
+        b = two - one - 3 * c
+        return Parabola(one - b - c, b / unit, c / unit**2)
+
+
+NOTHING = Parabola()
+
+
+@dataclass(frozen=True)
 class FlopModel:
     """What a stage's step takes, given how much there is of everything.
 
-    Operations of the encoder for each of its crops, of the connector for each feature, of the
-    LLM's matrices for each token, and of its last layer and head for each supervised token
-    (`row`); `layers` add attention. A frozen encoder looks `once` at an image that occurs twice;
-    of one that learns `blocks` are its blocks' forward passes over a crop.
+    Operations of the encoder for each of its crops, of the connector for an `image` of so many
+    features and to `read` so many words beside it, of the LLM's matrices for each token, and of
+    its last layer and head for each supervised token (`row`); `layers` add attention. A frozen
+    encoder looks `once` at an image that occurs twice; of one that learns `blocks` are its
+    blocks' forward passes over a crop.
     """
 
     crop: float
-    feature: float
+    image: Parabola
+    read: Parabola
     token: float
     row: float
     layers: tuple[LayerWork, ...]
@@ -60,8 +84,11 @@ class FlopModel:
                 return None
             images = batch.images
             if images is not None:
-                features = sum(grid.num_features for grids in images.grids for grid in grids)
-                total += self.crop * self._crops(images) + self.feature * features
+                total += self.crop * self._crops(images)
+                for grids in images.grids:
+                    total += self.image(sum(grid.num_features for grid in grids))
+            if batch.text is not None:
+                total += sum(map(self.read, batch.text.mask.sum(dim=1).tolist()))
             total += self.token * batch.num_tokens + self.row * batch.weight
             passes = [(layer.pair * layer.passes, layer.window) for layer in self.layers]
             total += _attention(passes, batch.segments.lengths, causal)

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from isthmus.core.contracts import (
     LLM,
+    AnyConnector,
     CausalLLM,
     ConnectorText,
     CrossAttentionConnector,
@@ -27,7 +28,7 @@ from isthmus.core.contracts import (
     Segments,
 )
 from isthmus.core.model.vlm import VisionLanguageModel, learns
-from isthmus.core.train.flops import FlopModel, LayerWork
+from isthmus.core.train.flops import NOTHING, FlopModel, LayerWork, Parabola
 
 
 def flop_model(model: VisionLanguageModel, bf16: bool) -> FlopModel | None:
@@ -53,17 +54,18 @@ def flop_model(model: VisionLanguageModel, bf16: bool) -> FlopModel | None:
         return None
     once = model.encoder is None or not learns(model.encoder)
     blocks = () if once else sight.blocks
-    return FlopModel(sight.crop, sight.feature, *language, blocks, once)
+    return FlopModel(sight.crop, sight.image, sight.read, *language, blocks, once)
 
 
 @dataclass(frozen=True)
 class _Sight:
     """Operations of the encoder for a crop and of its blocks' forward passes, of the connector
-    for a feature, and whether what they give carries a gradient."""
+    for an image and for the words beside it, and whether what they give carries a gradient."""
 
     crop: float = 0.0
     blocks: tuple[float, ...] = ()
-    feature: float = 0.0
+    image: Parabola = NOTHING
+    read: Parabola = NOTHING
     reaches: bool = False
 
 
@@ -136,19 +138,37 @@ def _sight(model: VisionLanguageModel, device: torch.device) -> _Sight:
     attention = counter.get_total_flops() - looked.forward
     blocks = [layer.forward + attention / len(layers) for layer in layers]
     crop = looked.all + _rest(counter, looked, features.values)
+    image, read, reaches = _joined(connector, features)
+    each = tuple(block / crops for block in blocks)
+    return _Sight(crop / crops, each, image, read, reaches)
+
+
+def _joined(connector: AnyConnector, features: Features) -> tuple[Parabola, Parabola, bool]:
+    """What a connector takes for an image without a word beside it, by its features, and for so
+    many words; and whether what it gives carries a gradient.
+
+    It may take something for an image as such (its queries), and let features or words attend to
+    each other: so the image lies in a row once, twice and three times, and so do the words.
+    """
     stored = next(connector.parameters(), features.values).dtype
-    given: list[Any] = [Features(features.values.to(stored), features.grids)]
-    if isinstance(connector, QueryConnector) and connector.tokenizer is not None:
-        given.append(ConnectorText.of([[0]] * len(blank)).to(device))
-    with _watching(connector) as joined, FlopCounterMode(display=False) as counter:
-        tokens: Tensor = connector(*given)
-    feature = joined.all + _rest(counter, joined, tokens)
-    return _Sight(
-        crop / crops,
-        tuple(each / crops for each in blocks),
-        feature / len(features.values),
-        tokens.requires_grad,
-    )
+    values = features.values.to(stored)
+    reads = isinstance(connector, QueryConnector) and connector.tokenizer is not None
+
+    def took(times: int, words: int) -> tuple[float, bool]:
+        given: list[Any] = [Features(values.repeat(times, 1), (features.grids[0] * times,))]
+        if reads:
+            given.append(ConnectorText.of([[0] * words]).to(values.device))
+        with _watching(connector) as joined, FlopCounterMode(display=False) as counter:
+            tokens: Tensor = connector(*given)
+        return joined.all + _rest(counter, joined, tokens), tokens.requires_grad
+
+    one, reaches = took(1, 1)
+    image = Parabola.through(one, took(2, 1)[0], took(3, 1)[0], len(values))
+    if not reads:
+        return image, NOTHING, reaches
+    words = Parabola.through(one, took(1, 2)[0], took(1, 3)[0])
+    alone = Parabola(image.a + words.a - one, image.b, image.c)
+    return alone, Parabola(0.0, words.b, words.c), reaches
 
 
 def _rest(counter: FlopCounterMode, watch: _Watch, output: Tensor) -> float:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from isthmus import hookimpl
 from isthmus.core.contracts import Connector, Features
+from isthmus.core.model.blocks import perceptron
 
 
 class Mlp(Connector, name="mlp"):
@@ -22,10 +23,7 @@ class Mlp(Connector, name="mlp"):
 
     def __init__(self, config: Config, dim_in: int, dim_out: int) -> None:
         super().__init__(config, dim_in, dim_out)
-        layers: list[nn.Module] = [nn.Linear(dim_in, dim_out)]
-        for _ in range(config.depth - 1):
-            layers += [nn.GELU(), nn.Linear(dim_out, dim_out)]
-        self.layers = nn.Sequential(*layers)
+        self.layers = perceptron(dim_in, dim_out, config.depth)
 
     def forward(self, features: Features) -> Tensor:
         projected: Tensor = self.layers(features.values)

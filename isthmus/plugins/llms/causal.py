@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,6 +41,16 @@ class Causal(Decoder, name="causal"):
         tokenizer: str | BpeConfig | None = None
         """Hub id or folder; `{vocab_size: 512}` trains one on the run's own text; absent, the
         published model's own."""
+
+        @property
+        def most_tokens(self) -> int | None:
+            if self.config is not None:
+                said = self.config
+            elif Path(self.model or "", "config.json").is_file():
+                said = published_config(self, str(self.model))
+            else:
+                return None
+            return _most_tokens(said)
 
         def check_shape(self, shape: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
             from transformers import CONFIG_MAPPING
@@ -101,6 +112,25 @@ def _shape(config: Causal.Config, tokenizer: Any) -> Any:
     for key in IDS:
         values.setdefault(key, getattr(tokenizer, key))
     return scratch_config(config, CONFIG_MAPPING[family], values)
+
+
+def _most_tokens(said: Mapping[str, Any]) -> int | None:
+    """Rows of the table of positions, its family's own default included; rotary positions have no
+    end, but for dynamic ones."""
+    from transformers import CONFIG_MAPPING
+
+    values = {key: value for key, value in said.items() if key != "model_type"}
+    if said.get("model_type") not in CONFIG_MAPPING:
+        return None
+    family = CONFIG_MAPPING[said["model_type"]]
+    if any(True for _ in wrong_shape(family, dict.fromkeys(IDS) | values)):
+        return None  # `check_shape` says why
+    config = family(**values)
+    rope = getattr(config, "rope_parameters", None)
+    if rope and rope.get("rope_type") != "dynamic":
+        return None
+    most: int | None = getattr(config, "max_position_embeddings", None)
+    return most
 
 
 def _no_family(name: Any) -> str:

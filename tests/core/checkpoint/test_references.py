@@ -33,6 +33,20 @@ def test_an_unchanged_part_from_a_folder_is_referenced(
     assert same(model, checkpoint.load(again).model())
 
 
+def test_a_part_of_whose_weights_some_were_drawn_is_copied(tmp_path: Path, build: Build) -> None:
+    """BERT has no queries: its folder alone would not give them back."""
+    from transformers import BertConfig, BertModel
+
+    shape = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+    bert = BertModel(BertConfig(**shape, intermediate_size=8, vocab_size=300))
+    bert.save_pretrained(tmp_path / "bert")
+    model = build(connector={"type": "qformer", "model": str(tmp_path / "bert"), "queries": 3})
+    unchanged = {"connector": weights_hash(model.connector)}
+    folder = checkpoint.save(tmp_path / "01-a-1", model, RUN, unchanged=unchanged)
+    (tmp_path / "bert").rename(tmp_path / "elsewhere")
+    assert same(model, checkpoint.load(folder).model())
+
+
 def test_a_reference_that_changed_is_refused(
     tmp_path: Path, build: Build, clip_folder: Path
 ) -> None:

@@ -33,6 +33,22 @@ def test_a_model_comes_back_bit_for_bit_with_its_tokenizer(tmp_path: Path, build
     assert torch.equal(loaded.llm(loaded.llm.embed(ids), segments), expected)
 
 
+def test_a_connector_that_reads_comes_back_with_a_tokenizer_of_its_own(
+    tmp_path: Path, build: Build
+) -> None:
+    reads = {"type": "qformer", "dim": 8, "layers": 2, "heads": 2, "hidden": 8, "queries": 3}
+    model = build(connector=reads | {"text": "instruction", "tokenizer": {"vocab_size": 270}})
+    folder = checkpoint.save(tmp_path / "01-align-000001", model, RUN)
+    loaded = checkpoint.load(folder).model()
+    assert same(model, loaded)
+    assert len(loaded.connector.tokenizer) == 270 < len(loaded.llm.tokenizer)
+    for text in ("a cat on a mat", "what is in the picture?"):
+        for part in ("connector", "llm"):
+            before, after = (m.parts()[part].tokenizer for m in (model, loaded))
+            assert after(text).input_ids == before(text).input_ids
+    assert loaded.connector.tokenizer.model_max_length == 512
+
+
 @pytest.mark.parametrize("name", ["llama2", "mistral_v1", "gpt2"])
 def test_a_real_tokenizer_comes_back_to_the_id(
     name: str, tmp_path: Path, build: Build, data_folder: Path

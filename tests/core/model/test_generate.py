@@ -20,7 +20,7 @@ from isthmus.core.model.generate import Answer, Prompt, Settings, Stops, generat
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import InputError, PartError
 from isthmus.testing import tiny_model_config, tiny_pictures, tiny_tokenizer
-from tests.core.model.gated import Gated
+from tests.core.model.gated import gated
 
 TOKENIZER = tiny_tokenizer()
 NOTHING = torch.empty(0, dtype=torch.long)
@@ -201,10 +201,9 @@ def test_nothing_is_left_to_learn_from(model: VisionLanguageModel) -> None:
     assert not model.training
 
 
-def test_by_cross_attention_answers_are_those_of_reading_everything_again(model) -> None:
-    connector = Gated.Config().build(dim_in=24, dim_out=32)
-    torch.nn.init.constant_(connector.gate, 0.3)
-    whole = VisionLanguageModel(model.encoder, connector, model.llm).eval()
+@pytest.mark.parametrize("sees", ["last", "all"])
+def test_by_cross_attention_answers_are_those_of_reading_everything_again(model, sees) -> None:
+    whole = VisionLanguageModel(model.encoder, gated(0.5, sees=sees), model.llm).eval()
     images = Images.of(tiny_pictures()[:2], model.encoder.transform)
     single = Images.of(tiny_pictures()[2:3], model.encoder.transform)
     prompts = [

@@ -22,7 +22,7 @@ from isthmus.core.model.build import build_model
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import PartError
 from isthmus.testing import tiny_model_config, tiny_pictures
-from tests.core.model.gated import Gated
+from tests.core.model.gated import gated, open_gates
 from tests.core.model.test_vlm import TOKENIZER, pack
 
 
@@ -35,36 +35,28 @@ def test_a_cross_attention_connector_takes_no_place_and_is_neutral_at_first(mode
     batch = replace(pack(model), visual=torch.empty(0, dtype=torch.long))
     plain = VisionLanguageModel(llm=model.llm).hidden(replace(batch, images=None))
     names = set(model.llm.state_dict())
-    gated = Gated.Config().build(dim_in=24, dim_out=32)
-    whole = VisionLanguageModel(model.encoder, gated, model.llm)
+    whole = VisionLanguageModel(model.encoder, gated(), model.llm)
     assert torch.equal(whole.hidden(batch), plain)
     assert set(whole.llm.state_dict()) == names
-    with torch.no_grad():
-        gated.gate.fill_(1.0)
+    open_gates(whole.connector, 1.0)
     assert not torch.allclose(whole.hidden(batch), plain)
 
 
 @pytest.mark.parametrize("name", ["encoder", "connector", "llm"])
 def test_a_part_drawn_anew_does_not_attach_a_connector_twice(model, name: str) -> None:
     batch = replace(pack(model), visual=torch.empty(0, dtype=torch.long))
-    whole = VisionLanguageModel(
-        model.encoder, Gated.Config().build(dim_in=24, dim_out=32), model.llm
-    )
+    whole = VisionLanguageModel(model.encoder, gated(), model.llm)
     whole.reset(name, seed=1)
     hooks = [len(layer._forward_pre_hooks) for layer in whole.llm.decoder_layers]
     assert hooks == [1, 1]
     neutral = whole.hidden(batch)
-    with torch.no_grad():
-        whole.connector.gate.fill_(1.0)
+    open_gates(whole.connector, 1.0)
     assert not torch.allclose(whole.hidden(batch), neutral)
 
 
 @pytest.fixture
-def gated(model: VisionLanguageModel) -> VisionLanguageModel:
-    connector = Gated.Config().build(dim_in=24, dim_out=32)
-    with torch.no_grad():
-        connector.gate.fill_(0.5)
-    return VisionLanguageModel(model.encoder, connector, model.llm)
+def whole(model: VisionLanguageModel) -> VisionLanguageModel:
+    return VisionLanguageModel(model.encoder, gated(opened=0.5), model.llm)
 
 
 def looking(model: VisionLanguageModel, samples: list[tuple[int, list[int]]]) -> Pack:
@@ -84,29 +76,29 @@ def looking(model: VisionLanguageModel, samples: list[tuple[int, list[int]]]) ->
     )
 
 
-def test_by_cross_attention_a_sample_sees_its_own_images_alone(gated) -> None:
+def test_by_cross_attention_a_sample_sees_its_own_images_alone(whole) -> None:
     samples = [(7, [0, 3]), (5, []), (6, [6]), (4, [1])]
-    together = gated.hidden(looking(gated, samples))
-    alone = [gated.hidden(looking(gated, [sample])) for sample in samples]
+    together = whole.hidden(looking(whole, samples))
+    alone = [whole.hidden(looking(whole, [sample])) for sample in samples]
     assert torch.allclose(together, torch.cat(alone), atol=1e-5)
-    plain = VisionLanguageModel(llm=gated.llm)
-    without = plain.hidden(replace(looking(gated, samples), images=None))
+    plain = VisionLanguageModel(llm=whole.llm)
+    without = plain.hidden(replace(looking(whole, samples), images=None))
     changed = (together - without).abs().amax(dim=1) > 1e-4
     # The picture at the very end of the third sample is behind all of its tokens.
     assert changed.tolist() == [True] * 7 + [False] * 5 + [False] * 6 + [False] + [True] * 3
 
 
-def test_states_without_a_place_are_an_error(gated) -> None:
-    batch = looking(gated, [(7, [0, 3])])
+def test_states_without_a_place_are_an_error(whole) -> None:
+    batch = looking(whole, [(7, [0, 3])])
     with pytest.raises(PartError, match=r"2 images .* 1 places"):
-        gated.hidden(replace(batch, stands=batch.stands[:1]))
+        whole.hidden(replace(batch, stands=batch.stands[:1]))
 
 
-def test_by_cross_attention_a_batch_without_images_leaves_no_parameter_out(gated) -> None:
-    gated.llm.requires_grad_(False)
-    gated.encoder.requires_grad_(False)
-    gated.hidden(looking(gated, [(5, []), (3, [])])).sum().backward()
-    assert all(parameter.grad is not None for parameter in gated.connector.parameters())
+def test_by_cross_attention_a_batch_without_images_leaves_no_parameter_out(whole) -> None:
+    whole.llm.requires_grad_(False)
+    whole.encoder.requires_grad_(False)
+    whole.hidden(looking(whole, [(5, []), (3, [])])).sum().backward()
+    assert all(parameter.grad is not None for parameter in whole.connector.parameters())
 
 
 class Reads(QueryConnector, name="reads"):
@@ -139,4 +131,4 @@ def test_a_connector_that_reads_gets_the_text_of_each_image(model) -> None:
 
 def test_num_tokens_of_a_cross_attention_connector_is_zero(model: VisionLanguageModel) -> None:
     grids: Grids = model.encoder.transform.grids((9, 9))
-    assert Gated.Config().num_tokens(grids) == 0
+    assert gated().config.num_tokens(grids) == 0

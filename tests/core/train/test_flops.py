@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,13 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import set_checkpoint_early_stop
 from torch.utils.flop_counter import FlopCounterMode
 
 from isthmus.core.config import load
-from isthmus.core.contracts import Images, Pack, Segments
+from isthmus.core.contracts import ConnectorText, Images, Pack, Segments
 from isthmus.core.model.build import build_model
 from isthmus.core.model.config import ModelConfig
 from isthmus.core.model.layers import Layers
@@ -29,7 +31,7 @@ from isthmus.core.train.tuning import apply_tuners
 from isthmus.plugins.objectives.lm import LanguageModelling
 from isthmus.plugins.tuners.full import Full
 from isthmus.plugins.tuners.lora import Lora
-from isthmus.testing import tiny_pictures, tiny_tokenizer
+from isthmus.testing import tiny_pictures, tiny_texts, tiny_tokenizer
 from tests.core.train.tiny import stage, tiny_run, write_data
 
 CLIP = {
@@ -73,13 +75,29 @@ CONVNET = {
     "image_size": 32,
     "layer": 3,
 }
+QFORMER = {"type": "qformer", "queries": 5, "dim": 24, "layers": 3, "heads": 4, "hidden": 40}
 LENGTHS = (61, 37, 23)
 """So different that attention computes each by itself, with nothing repeated."""
 
 
-def model(llm: dict[str, Any], encoder: dict[str, Any]) -> VisionLanguageModel:
-    values = {"encoder": encoder, "connector": "mlp", "llm": {"type": "causal", "config": llm}}
-    return build_model(load(ModelConfig, values), tokenizer=tiny_tokenizer())
+CONNECTORS = {
+    "pixel_shuffle": {"type": "pixel_shuffle", "factor": 3},
+    "pool": {"type": "pool", "side": 3},
+    "c_abstractor": {"type": "c_abstractor", "side": 3, "dim": 16},
+    "cross_attention": {"type": "cross_attention", "queries": 5},
+    "resampler": {"type": "resampler", "queries": 5, "layers": 2, "frames": 1},
+    "qformer": QFORMER,
+    "qformer that reads": QFORMER | {"text": "instruction", "tokenizer": {"vocab_size": 300}},
+}
+"""Those that gather; what `mlp` takes is counted by feature in all other tests."""
+
+
+def model(
+    llm: dict[str, Any], encoder: dict[str, Any], connector: str | dict[str, Any] = "mlp"
+) -> VisionLanguageModel:
+    values = {"encoder": encoder, "connector": connector, "llm": {"type": "causal", "config": llm}}
+    config = load(ModelConfig, values)
+    return build_model(config, tokenizer=tiny_tokenizer(), texts=tiny_texts)
 
 
 def batch(made: VisionLanguageModel, pictures: int = 2) -> Pack:
@@ -157,6 +175,69 @@ def test_layers_computed_twice_are_counted_apart(trained: str, level: Level):
     squares = sum(length**2 for length in LENGTHS) / 2
     halves = sum(flops.layers[index].pair * squares for index in layers.again(3))
     assert flops.step([pack], causal=False) + repeated + halves == pytest.approx(found, rel=0.01)
+
+
+@contextmanager
+def grouped_convolutions(made: VisionLanguageModel) -> Iterator[list[int]]:
+    """What torch counts too much in this block: the gradient of a grouped convolution's weight as
+    if there were one group."""
+    excess: list[int] = []
+
+    def note(layer: nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        once = 2 * layer.weight.numel() * output.numel() // output.shape[1]
+        excess.append(once * (layer.groups - 1) * layer.weight.requires_grad)
+
+    layers = [layer for layer in made.connector.modules() if isinstance(layer, nn.Conv2d)]
+    handles = [layer.register_forward_hook(note) for layer in layers]
+    yield excess
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.mark.parametrize("trained", ["connector", "everything", "lora"])
+@pytest.mark.parametrize("connector", CONNECTORS.values(), ids=CONNECTORS)
+def test_connectors_are_counted_by_image_feature_and_word(connector: dict[str, Any], trained: str):
+    """Of images of four grids; the count was laid through one of one, two and three. All are
+    alike: what is padded to be as long as others is executed, but is no work."""
+    tiles = 4
+    made = model(LLAMA, {"type": "clip", "config": CLIP}, connector)
+    apply_tuners(made.parts(), STAGES[trained])
+    flops = flop_model(made, bf16=False)
+    grids = made.encoder.blank().grids[0] * tiles
+    places = 2 * made.connector.config.num_tokens(grids)
+    pixels = batch(made).images.pixels[:1].repeat(2 * tiles, 1, 1, 1)
+    pack = replace(
+        batch(made),
+        images=Images(pixels, crops=(tiles, tiles), grids=(grids, grids)),
+        text=ConnectorText.of([[5] * 9] * 2) if "text" in connector else None,
+        visual=torch.arange(places),
+        ids=torch.arange(places + 50) % 200 + 5,
+        targets=torch.full((places + 50,), 7),
+        segments=Segments((places + 50,)),
+        weight=places + 50,
+    )
+    with grouped_convolutions(made) as excess:
+        whole = executed(made, pack) - sum(excess)
+    assert flops.step([pack], causal=False) == pytest.approx(whole, rel=0.01)
+    # The LLM is larger: what encoder and connector take, by themselves.
+    words = [9, 9] if "text" in connector else []
+    features = tiles * made.encoder.grid.num_features
+    counted = 2 * tiles * flops.crop + 2 * flops.image(features)
+    counted += sum(map(flops.read, words))
+    with (
+        grouped_convolutions(made) as excess,
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):
+        seen = made.see(pack.images, pack.text)
+        if seen.requires_grad:
+            seen.sum().backward()
+    assert counted == pytest.approx(counter.get_total_flops() - sum(excess), rel=0.01)
+
+
+def test_layers_that_look_from_inside_the_llm_give_no_figure():
+    made = model(LLAMA, {"type": "clip", "config": CLIP}, "gated_cross_attention")
+    assert flop_model(made, bf16=False) is None
 
 
 def test_convolutional_encoder_is_counted_by_its_own_positions():

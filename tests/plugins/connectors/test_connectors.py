@@ -1,4 +1,4 @@
-"""The built-in connectors, beside their formulas written out."""
+"""The connectors that project, beside their formulas written out."""
 
 from __future__ import annotations
 
@@ -11,22 +11,8 @@ from isthmus.errors import PartError
 from isthmus.plugins.connectors.identity import Identity
 from isthmus.plugins.connectors.linear import Linear
 from isthmus.plugins.connectors.mlp import Mlp
-from isthmus.testing import check_connector
 
 FEATURES = Features(torch.randn(7, 24), ((Grid(1, 3),), (Grid(2, 2),)))
-UNEVEN = ((Grid(2, 3, prefix=1),), (Grid(1, 1), Grid(4, 4)), (Grid(3, 2, frames=2),))
-
-
-@pytest.mark.parametrize(
-    "config", [Linear.Config(), Linear.Config(bias=False), Mlp.Config(), Mlp.Config(depth=4)]
-)
-@pytest.mark.parametrize("grids", [((Grid(4, 4),),), UNEVEN])
-def test_it_conforms(config, grids) -> None:
-    check_connector(config, grids=grids)
-
-
-def test_identity_conforms_where_widths_are_equal() -> None:
-    check_connector(Identity.Config(), dim_in=32, dim_out=32)
 
 
 def test_identity_says_which_widths_differ() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from functools import partial
 from pathlib import Path
@@ -160,6 +161,24 @@ def test_a_text_longer_than_the_table_of_positions_is_refused(family: str) -> No
         llm(llm.embed(ids(most + 1)), Segments((most + 1,)))
     with pytest.raises(InputError, match="129 tokens"):
         llm.decode(llm.embed(ids(129))[None], torch.ones(1, 129, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_how_long_a_text_may_be_is_known_before_the_model_is_built(family: str) -> None:
+    llm = build(family)
+    assert llm.config.most_tokens == llm._most_tokens
+
+
+def test_how_long_a_text_may_be_is_read_in_a_folder_and_not_asked_of_the_hub(
+    tmp_path: Path,
+) -> None:
+    for said, most in (
+        ({"model_type": "gpt2", "n_positions": 77}, 77),
+        ({"model_type": "?"}, None),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(said))
+        assert Causal.Config(model=str(tmp_path)).most_tokens == most
+    assert Causal.Config(model="some/where").most_tokens is None
 
 
 def test_rotary_positions_have_no_end() -> None:
