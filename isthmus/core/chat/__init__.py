@@ -1,0 +1,36 @@
+"""Asking chat models, teachers and judges alike: one journal, one layer that tries again.
+
+    with Journal("journal.sqlite") as journal:
+        for outcome in ask(model, requests, journal):
+            print(outcome.request.id, outcome.reply or outcome.reason)
+
+Knows the contract, and no model or endpoint.
+"""
+
+from isthmus.core.chat.ask import ask
+from isthmus.core.chat.budget import Spend
+from isthmus.core.chat.config import AskConfig
+from isthmus.core.chat.journal import Call, Journal, Refusal
+from isthmus.core.chat.keys import Keys
+from isthmus.core.chat.outcome import Missing, Outcome
+from isthmus.core.chat.progress import Progress, Watcher
+from isthmus.core.chat.retry import failure_of, retry_after
+from isthmus.core.chat.words import whole, whole_turns
+
+__all__ = [
+    "AskConfig",
+    "Call",
+    "Journal",
+    "Keys",
+    "Missing",
+    "Outcome",
+    "Progress",
+    "Refusal",
+    "Spend",
+    "Watcher",
+    "ask",
+    "failure_of",
+    "retry_after",
+    "whole",
+    "whole_turns",
+]
