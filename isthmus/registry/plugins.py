@@ -67,6 +67,10 @@ BUILT_IN = tuple(
         "benchmarks.retrieval",
         "benchmarks.exact_match",
         "benchmarks.generic",
+        "chat_models.openai",
+        "chat_models.replay",
+        "chat_models.transformers",
+        "chat_models.isthmus",
     )
 )
 """Modules of the built-in parts; they come in through the same door as a stranger's."""
