@@ -16,9 +16,6 @@ from isthmus.core.contracts import (
     ChatReply,
     ChatRequest,
 )
-from isthmus.core.model.draw import part_seed
-from isthmus.core.model.pretrained import load_published
-from isthmus.core.model.tokenizer import load_tokenizer
 from isthmus.errors import ChatFailure, ChatRefused, InputError, PartError
 
 LONGEST = 512
@@ -63,6 +60,9 @@ class Transformers(BatchChatModel, name="transformers"):
     def _load(self) -> None:
         import torch
         from transformers import AutoModelForCausalLM
+
+        from isthmus.core.model.pretrained import load_published
+        from isthmus.core.model.tokenizer import load_tokenizer
 
         name = self.config.model
         self._tokenizer = load_tokenizer(self.config, name)
@@ -153,6 +153,8 @@ def _draw(parameters: ChatParameters, numbers: Sequence[int]) -> Callable[[Any, 
     """Turns scores (batch vocabulary) into ones whose largest is a draw (Gumbel's trick): of each
     row by its own generator, so that a reply does not depend on who else is in the batch."""
     import torch
+
+    from isthmus.core.model.draw import part_seed
 
     seed, temperature = parameters.seed or 0, parameters.temperature or 1.0
     draws = [torch.Generator().manual_seed(part_seed(seed, str(number))) for number in numbers]
