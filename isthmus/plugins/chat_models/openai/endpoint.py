@@ -22,6 +22,7 @@ from isthmus.errors import (
 
 OPENAI = "https://api.openai.com/v1"
 OPENAI_KEY = "OPENAI_API_KEY"
+PATH = "/chat/completions"
 NO_KEY = "none"
 """What is sent where no key is wanted; the client insists on one."""
 NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached")
@@ -96,20 +97,22 @@ class Endpoint:
         """Raises InputError where a key is missing, PartError where the library is."""
         self.key = _key(config)
         self.client, self._http = _clients(config, self.key)
-        self._base = config.base_url.rstrip("/")
         said = {**self.client.default_headers, **self.client.auth_headers}
-        self._headers = {name: value for name, value in said.items() if isinstance(value, str)}
+        headers = {name: value for name, value in said.items() if isinstance(value, str)}
+        url = config.base_url.rstrip("/") + PATH
+        self._pattern = self._http.build_request("GET", url, headers=headers)  # without a body
 
     async def close(self) -> None:
         """Let go of all connections."""
         await self.client.close()
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> str:
-        """The text of a response. Over the client's own connections and with its headers, but not
+    async def post(self, body: Mapping[str, Any]) -> str:
+        """The text of a completion. Over the client's own connections and with its headers, but not
         through its models of requests and responses: they would take more of a processor than all
         the rest of a call, and let no more than some hundred calls through in a second."""
-        response = await self._http.post(
-            f"{self._base}{path}", content=json.dumps(body), headers=self._headers
+        like = self._pattern
+        response = await self._http.send(
+            type(like)("POST", like.url, headers=like.headers, content=json.dumps(body).encode())
         )
         if not response.is_success:
             raise self._status(response)

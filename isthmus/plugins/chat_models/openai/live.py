@@ -9,8 +9,6 @@ from isthmus.core.contracts import ChatModel, ChatReply, ChatRequest
 from isthmus.plugins.chat_models.openai.endpoint import Endpoint, EndpointConfig, identity_of
 from isthmus.plugins.chat_models.openai.wire import body_of, read_body
 
-PATH = "/chat/completions"
-
 
 class OpenAI(ChatModel, name="openai"):
     """Any endpoint that speaks OpenAI's chat completions, through the official client."""
@@ -48,7 +46,7 @@ class OpenAI(ChatModel, name="openai"):
             if self.config.stream:
                 raw = await self._streamed(body)
             else:
-                raw = await self._endpoint.post(PATH, body)
+                raw = await self._endpoint.post(body)
         except Exception as error:
             failure = self._endpoint.failure(error)
             if failure is None:
