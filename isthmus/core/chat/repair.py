@@ -7,6 +7,7 @@ set aside, and every row that can still be read goes into a new one.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import struct
 from collections.abc import Iterator
@@ -73,30 +74,26 @@ def fault_of(database: sqlite3.Connection) -> str:
 
 def salvage(path: Path, fault: str) -> str:
     """Set a damaged journal aside and begin a new one with the rows that can be read; returns what
-    was done, for people. Raises DataError where nothing can be read."""
-    aside = _aside(path)
-    for ending in ("", "-wal", "-shm"):
-        old = path.with_name(f"{path.name}{ending}")
-        if old.exists():
-            old.replace(aside.with_name(f"{aside.name}{ending}"))
-    with closing(connect(aside)) as damaged, closing(begin(connect(path), path)) as new:
+    was done, for people. Raises DataError where nothing can be read, and leaves it as it is."""
+    aside, size = _aside(path), path.stat().st_size
+    _move(path, aside)
+    _lengthen(aside)
+    place = f"{aside.absolute().as_uri()}?mode=ro"
+    kept = spoilt = refused = 0
+    with (
+        closing(sqlite3.connect(place, uri=True)) as damaged,
+        closing(begin(connect(path), path)) as new,
+    ):
         new.execute("BEGIN")
-        kept = spoilt = 0
         for row in _rows(damaged):
-            if crc(row[1], row[7]) != row[16]:
-                spoilt += 1
-                continue
-            new.execute(ADD_CALL, row[1:])
-            kept += 1
-        refused = list(_until_damage(damaged, "SELECT * FROM refused"))
-        new.executemany(ADD_REFUSED, refused)
+            taken = _is_sound(row) and _take(new, ADD_CALL, row[1:])
+            kept, spoilt = kept + taken, spoilt + (not taken)
+        for row in _until_damage(damaged, "SELECT * FROM refused"):
+            refused += _take(new, ADD_REFUSED, row)
         new.execute("COMMIT")
-    if not kept + len(refused):
-        path.unlink()
-        for ending in ("", "-wal", "-shm"):
-            moved = aside.with_name(f"{aside.name}{ending}")
-            if moved.exists():
-                moved.replace(path.with_name(f"{path.name}{ending}"))
+    if not kept + refused:
+        os.truncate(aside, size)
+        _move(aside, path)
         raise DataError(
             f"{path}: the journal is damaged ({fault}), and not one call in it can be read. Put a "
             "copy in its place, or move it away to begin anew"
@@ -106,6 +103,44 @@ def salvage(path: Path, fault: str) -> str:
         f"{path}: was damaged ({fault}); {kept:,} calls were read and kept{lost}. What is missing "
         f"will be asked again. The damaged file is {aside}"
     )
+
+
+def _move(file: Path, other: Path) -> None:
+    """With the two that SQLite keeps beside it; what is in its place goes."""
+    for ending in ("", "-wal", "-shm"):
+        old, new = (place.with_name(f"{place.name}{ending}") for place in (file, other))
+        if old.exists():
+            old.replace(new)
+        else:
+            new.unlink(missing_ok=True)
+
+
+def _take(new: sqlite3.Connection, query: str, row: tuple[Any, ...]) -> bool:
+    """Add the row, if it is one that a journal may have."""
+    try:
+        new.execute(query, row)
+    except sqlite3.Error:
+        return False
+    return True
+
+
+def _is_sound(row: tuple[Any, ...]) -> bool:
+    """Whether key and reply are those that were written."""
+    key, raw, written = row[1], row[6], row[15]
+    if not isinstance(key, str) or not isinstance(raw, bytes | None):
+        return False
+    return crc(key, raw) == written
+
+
+def _lengthen(file: Path) -> None:
+    """With zeros to the size that its header gives (section 1.3 of the format): of a file that was
+    cut short, SQLite reads nothing."""
+    with file.open("r+b") as content:
+        header = content.read(32)
+        page, pages = struct.unpack(">16xH10xI", header.ljust(32, b"\0"))
+        wanted = (65536 if page == 1 else page) * pages
+        if file.stat().st_size < wanted <= 2**44:
+            content.truncate(wanted)
 
 
 def _rows(damaged: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:

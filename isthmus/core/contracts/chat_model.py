@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, get_args
 from pydantic import Field
 
 from isthmus.core.contracts.conversation import Picture, Turn
-from isthmus.core.contracts.part import Config, Part, PartConfig, dump_part
+from isthmus.core.contracts.part import Config, Part, PartConfig
 from isthmus.errors import ChatBroken, ChatFailure
 
 Finish = Literal["stop", "length", "refusal", "other"]
@@ -138,9 +138,12 @@ class ChatModel(Part, ABC):
 
     def identity(self) -> dict[str, Any]:
         """What of the model determines its replies, as plain values: the key under which a reply
-        is kept follows from it and the request. No secret may be among it."""
-        said = dump_part(self.config)
-        return {key: value for key, value in said.items() if key not in self.incidental}
+        is kept follows from it and the request. No secret may be among it.
+
+        Fields at their default are left out, so that a version which adds one asks nothing again.
+        """
+        said = self.config.model_dump(mode="json", exclude_defaults=True)
+        return {"type": self.name} | {k: v for k, v in said.items() if k not in self.incidental}
 
     async def open(self) -> None:
         """Make ready. Raises InputError where that cannot be: no key, no library, no folder."""

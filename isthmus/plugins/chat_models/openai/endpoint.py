@@ -86,8 +86,10 @@ INCIDENTAL = frozenset({"price", "api_key_env"})
 
 def identity_of(config: EndpointConfig) -> dict[str, Any]:
     """What of an endpoint determines its replies, however it is asked: live or in batches."""
-    said = {name: getattr(config, name) for name in EndpointConfig.model_fields}
-    return {"type": "openai"} | {k: v for k, v in said.items() if k not in INCIDENTAL}
+    said = config.model_dump(
+        mode="json", include=EndpointConfig.model_fields.keys() - INCIDENTAL, exclude_defaults=True
+    )
+    return {"type": "openai", **said}
 
 
 class Endpoint:
