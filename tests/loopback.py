@@ -33,6 +33,7 @@ class Asked:
     headers: dict[str, str]
     body: dict[str, Any]
     path: str = ""
+    method: str = "POST"
     kind: str = "answer"
     tokens: tuple[int, int] = (0, 0)
     ended: float = 0.0
@@ -57,7 +58,7 @@ Behave = Callable[[Asked], Answer]
 
 def words_for(prompt: str) -> str:
     """The answer to a prompt: a few words that follow from it."""
-    digest = hashlib.sha256(prompt.encode()).hexdigest()
+    digest = hashlib.sha256(prompt.encode()).hexdigest() * 2
     return " ".join(digest[i : i + 5] for i in range(0, 5 * (3 + int(digest[0], 16)), 5))
 
 
@@ -168,7 +169,7 @@ class Loopback:
         self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
-    def asked(self, path: str, headers: dict[str, str], content: bytes) -> Asked:
+    def asked(self, method: str, path: str, headers: dict[str, str], content: bytes) -> Asked:
         """A call came in."""
         body = json.loads(content) if headers.get("content-type") == "application/json" else {}
         messages = body.get("messages") or [{"content": path}]
@@ -178,7 +179,8 @@ class Loopback:
         before = self._calls[prompt]
         self._calls[prompt] += 1
         body = body or {"content": content}
-        asked = Asked(prompt, before, time.monotonic(), self._under_way, headers, body, path)
+        now = time.monotonic()
+        asked = Asked(prompt, before, now, self._under_way, headers, body, path, method)
         self.ledger.append(asked)
         return asked
 
@@ -215,7 +217,8 @@ class _Connection(asyncio.Protocol):
         if len(rest) < size:
             return
         content, self.came = rest[:size], rest[size:]
-        asked = self.server.asked(first.split()[1], headers, content)
+        method, path, _ = first.split()
+        asked = self.server.asked(method, path, headers, content)
         answer = self.server.behave(asked)
         self.current = asked
         loop = asyncio.get_running_loop()

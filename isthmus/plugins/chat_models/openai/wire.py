@@ -56,7 +56,7 @@ def read_body(raw: str) -> ChatReply:
     if isinstance(body, list):
         body = _joined(body)
     elif isinstance(body, dict) and "custom_id" in body:
-        body = (body.get("response") or {}).get("body")
+        body = _mapping(body.get("response")).get("body")
     if not isinstance(body, dict):
         raise ChatBroken(f"no chat completion: {raw[:SHOWN]!r}")
     spent = _spent(body.get("usage"))
@@ -65,8 +65,8 @@ def read_body(raw: str) -> ChatReply:
         raise ChatBroken(f"no chat completion: {raw[:SHOWN]!r}", spent=spent)
     if not choices:
         raise ChatBroken("no choices", spent=spent)
-    choice = choices[0]
-    message = choice.get("message") if isinstance(choice, dict) else None
+    choice = _mapping(choices[0])
+    message = choice.get("message")
     if not isinstance(message, dict):
         raise ChatBroken("a choice without a message", spent=spent)
     finish, text = choice.get("finish_reason"), message.get("content")
@@ -133,21 +133,24 @@ def _spent(usage: Any) -> tuple[int, int] | None:
 def _joined(chunks: Sequence[Any]) -> dict[str, Any]:
     """The body that a stream's chunks make up. One that was cut off has no reason to end."""
     body: dict[str, Any] = {"choices": []}
-    texts: dict[str, list[str]] = {"content": [], "refusal": []}
+    said: dict[str, str] = {"content": "", "refusal": ""}
     finish = None
-    for chunk in chunks:
-        if not isinstance(chunk, dict):
-            continue
+    for chunk in map(_mapping, chunks):
         body |= {name: chunk[name] for name in ("model", "usage") if chunk.get(name)}
-        for choice in chunk.get("choices") or ():
-            delta = choice.get("delta") or {}
-            for name, pieces in texts.items():
-                pieces += [delta[name]] if isinstance(delta.get(name), str) else []
+        choices = chunk.get("choices")
+        for choice in map(_mapping, choices if isinstance(choices, list) else ()):
+            delta = _mapping(choice.get("delta"))
+            for name in said:
+                piece = delta.get(name)
+                said[name] += piece if isinstance(piece, str) else ""
             finish = choice.get("finish_reason") or finish
             body["choices"] = [{}]
     if body["choices"]:
         if finish is None:
             raise ChatBroken("the stream ended before the reply", spent=_spent(body.get("usage")))
-        message = {name: "".join(pieces) for name, pieces in texts.items()}
-        body["choices"] = [{"message": message, "finish_reason": finish}]
+        body["choices"] = [{"message": said, "finish_reason": finish}]
     return body
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
