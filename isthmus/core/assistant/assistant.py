@@ -17,7 +17,7 @@ from isthmus.errors import PartError
 
 
 @dataclass(frozen=True)
-class Reply:
+class FullAnswer:
     """An answer, why it ended, and how many tokens it and its prompt have (visual ones too)."""
 
     text: str
@@ -60,7 +60,7 @@ class Assistant:
         and ImageError for messages that are wrong.
         """
         settings = _settings(max_new_tokens, temperature, top_p, seed)
-        return self._replies([self._prompt(messages, "messages")], settings)[0].text
+        return self._full_answers([self._prompt(messages, "messages")], settings)[0].text
 
     def stream(
         self,
@@ -86,12 +86,12 @@ class Assistant:
         top_p: float = 1.0,
         seed: int = 0,
     ) -> list[str]:
-        """The words of a reply to each conversation, `batch_size` of them at once.
+        """A reply to each conversation, `batch_size` of them at once.
 
         What is drawn for a conversation follows from its number, by default its place in
         the list, and from `seed`; not from its neighbours in a batch.
         """
-        replies = self.replies(
+        answers = self.full_answers(
             conversations,
             batch_size,
             numbers=numbers,
@@ -100,9 +100,9 @@ class Assistant:
             top_p=top_p,
             seed=seed,
         )
-        return [reply.text for reply in replies]
+        return [answer.text for answer in answers]
 
-    def replies(
+    def full_answers(
         self,
         conversations: Sequence[Sequence[Message] | Conversation],
         batch_size: int = 8,
@@ -112,18 +112,18 @@ class Assistant:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int = 0,
-    ) -> list[Reply]:
-        """`answer`, with what there is to know of each reply besides its words."""
+    ) -> list[FullAnswer]:
+        """`answer`, with what there is to know of each answer besides its words."""
         settings = _settings(max_new_tokens, temperature, top_p, seed)
         numbers = range(len(conversations)) if numbers is None else numbers
-        replies: list[Reply] = []
+        answers: list[FullAnswer] = []
         for first in range(0, len(conversations), batch_size):
             prompts = [
                 self._prompt(conversations[i], f"conversations[{i}]", numbers[i])
                 for i in range(first, min(first + batch_size, len(conversations)))
             ]
-            replies += self._replies(prompts, settings)
-        return replies
+            answers += self._full_answers(prompts, settings)
+        return answers
 
     def _prompt(
         self, messages: Sequence[Message] | Conversation, where: str, number: int = 0
@@ -135,14 +135,14 @@ class Assistant:
             encoded.ids, encoded.visual, encoded.images, number, encoded.stands, encoded.texts
         )
 
-    def _replies(self, prompts: Sequence[Prompt], settings: Settings) -> list[Reply]:
-        replies = []
-        answers = generate(self.model, prompts, settings, self.stops)
-        for prompt, answer in zip(prompts, answers, strict=True):
+    def _full_answers(self, prompts: Sequence[Prompt], settings: Settings) -> list[FullAnswer]:
+        answers = []
+        generated = generate(self.model, prompts, settings, self.stops)
+        for prompt, answer in zip(prompts, generated, strict=True):
             text = AnswerText(self.tokenizer, self._stop)
             text.add(list(answer.ids))
-            replies.append(Reply(text.text, answer.ending, len(prompt.ids), len(answer.ids)))
-        return replies
+            answers.append(FullAnswer(text.text, answer.ending, len(prompt.ids), len(answer.ids)))
+        return answers
 
     def _pieces(self, prompt: Prompt, settings: Settings) -> Iterator[str]:
         text = AnswerText(self.tokenizer, self._stop)

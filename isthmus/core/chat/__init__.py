@@ -1,8 +1,8 @@
 """Asking chat models, teachers and judges alike: one journal, one layer that tries again.
 
     with Journal("journal.sqlite") as journal:
-        for outcome in ask(model, requests, journal):
-            print(outcome.request.id, outcome.reply or outcome.reason)
+        for settled in ask(model, requests, journal):
+            print(settled.request.id, settled.reply or settled.reason)
 
 Knows the contract, and no model or endpoint.
 """
@@ -12,9 +12,9 @@ from isthmus.core.chat.budget import Spend
 from isthmus.core.chat.config import AskConfig
 from isthmus.core.chat.journal import Call, Journal, Refusal
 from isthmus.core.chat.keys import Keys
-from isthmus.core.chat.outcome import Missing, Outcome
 from isthmus.core.chat.progress import Progress, Watcher
 from isthmus.core.chat.retry import failure_of, retry_after
+from isthmus.core.chat.settled import Missing, Settled
 from isthmus.core.chat.words import whole, whole_turns
 
 __all__ = [
@@ -23,9 +23,9 @@ __all__ = [
     "Journal",
     "Keys",
     "Missing",
-    "Outcome",
     "Progress",
     "Refusal",
+    "Settled",
     "Spend",
     "Watcher",
     "ask",

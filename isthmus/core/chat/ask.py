@@ -1,4 +1,4 @@
-"""Asking a chat model: requests in, outcomes out, and the journal between them."""
+"""Asking a chat model: requests in, replies out, and the journal between them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from isthmus.core.chat.caller import Caller
 from isthmus.core.chat.config import AskConfig
 from isthmus.core.chat.journal import Journal
 from isthmus.core.chat.keys import Keys
-from isthmus.core.chat.outcome import Outcome
 from isthmus.core.chat.progress import Meter, Watcher
+from isthmus.core.chat.settled import Settled
 from isthmus.core.chat.signals import heard
 from isthmus.core.contracts import ChatModel, ChatRequest
 from isthmus.errors import ChatBroken, ImageError, InputError, Interrupted
@@ -19,7 +19,7 @@ from isthmus.errors import ChatBroken, ImageError, InputError, Interrupted
 AHEAD = 3
 """Open requests for each that can be under way."""
 SECONDS = 0.2
-"""How long outcomes are waited for before a watcher is told that none came."""
+"""How long replies are waited for before a watcher is told that none came."""
 
 
 def ask(
@@ -30,8 +30,8 @@ def ask(
     *,
     watch: Watcher | None = None,
     total: int | None = None,
-) -> Iterator[Outcome]:
-    """An outcome for every request, as they come: what the journal has at once, the rest when it
+) -> Iterator[Settled]:
+    """What becomes of every request, as it comes: what the journal has at once, the rest when it
     is answered. A journal that may only be read asks nothing, and then they come in order.
 
     Requests are taken as they are needed, so there may be any number. The model is opened when the
@@ -40,7 +40,7 @@ def ask(
     Raises InputError for what cannot be asked at all, ChatUnusable where the model answers nobody,
     OutOfBudget before a cap is exceeded, Interrupted after Ctrl-C or SIGTERM, WorkError where the
     journal takes no more or the server tries one's patience: each after what was under way has
-    come to its end and its outcome was given.
+    come to its end and was given out.
     """
     if total is None and isinstance(requests, Sized):
         total = len(requests)
@@ -74,7 +74,7 @@ class _Asking:
         self.caller: Caller | None = None
         self.signal: int | None = None
         self._open: dict[str, list[ChatRequest]] = {}
-        """Requests without an outcome by key; those that are alike share one call."""
+        """Requests that are not settled, by key; those that are alike share one call."""
         self._added: list[Pending] = []
 
     @property
@@ -89,12 +89,12 @@ class _Asking:
         if self.caller is not None:
             self.caller.stop(number)
 
-    def put(self, request: ChatRequest) -> Iterator[Outcome]:
-        """Take one more request; gives what has its outcome by now."""
+    def put(self, request: ChatRequest) -> Iterator[Settled]:
+        """Take one more request; gives what is settled by now."""
         try:
             key = self.keys.of(request)
         except ImageError as error:
-            yield self._count(Outcome(request, "", missing="refused", reason=str(error)))
+            yield self._count(Settled(request, "", missing="refused", reason=str(error)))
             return
         if key in self._open:
             self._open[key].append(request)
@@ -109,14 +109,14 @@ class _Asking:
             while len(self._open) >= self._room and not self.stopping:
                 yield from self._come(caller)
 
-    def rest(self) -> Iterator[Outcome]:
-        """The outcomes that are still to come."""
+    def rest(self) -> Iterator[Settled]:
+        """What is still to come."""
         if self.caller is None:
             return
         self._hand_on(self.caller)
         self.caller.finish()
-        while (outcomes := self._taken(self.caller)) is not None:
-            yield from outcomes
+        while (settled := self._taken(self.caller)) is not None:
+            yield from settled
 
     def end(self) -> None:
         """Let what is under way come to its end, and tell the watcher how it ended."""
@@ -146,19 +146,19 @@ class _Asking:
         workers = self.caller.workers
         return workers.batch_size * workers.gate.most * AHEAD
 
-    def _known(self, request: ChatRequest, key: str) -> Outcome | None:
-        """The outcome that the journal gives."""
+    def _known(self, request: ChatRequest, key: str) -> Settled | None:
+        """What the journal knows of it."""
         for raw in self.journal.replies(key):
             try:
-                return Outcome(request, key, read(self.model, raw), recalled=True)
+                return Settled(request, key, read(self.model, raw), recalled=True)
             except ChatBroken:
                 continue
         reason = None if self.config.ask_refused else self.journal.refusal(key)
         if reason is not None:
-            return Outcome(request, key, missing="refused", reason=reason, recalled=True)
+            return Settled(request, key, missing="refused", reason=reason, recalled=True)
         if self.journal.read_only:
             reason = f"{self.journal.path} has no reply to it, and may only be read"
-            return Outcome(request, key, missing="unasked", reason=reason)
+            return Settled(request, key, missing="unasked", reason=reason)
         return None
 
     def _started(self, request: ChatRequest) -> Caller:
@@ -179,29 +179,29 @@ class _Asking:
             caller.add(self._added)
             self._added = []
 
-    def _come(self, caller: Caller) -> Iterator[Outcome]:
+    def _come(self, caller: Caller) -> Iterator[Settled]:
         self._hand_on(caller)
         yield from self._taken(caller) or ()
 
-    def _taken(self, caller: Caller) -> list[Outcome] | None:
+    def _taken(self, caller: Caller) -> list[Settled] | None:
         """What came in a moment, for every request that it answers; None at the end."""
         came = caller.take(SECONDS)
         self._tell()
         if came is None:
             return None
         return [
-            self._count(Outcome(request, o.key, o.reply, o.missing, o.reason))
+            self._count(Settled(request, o.key, o.reply, o.missing, o.reason))
             for o in came
             for request in self._open.pop(o.key)
         ]
 
-    def _count(self, outcome: Outcome) -> Outcome:
+    def _count(self, settled: Settled) -> Settled:
         self.meter.done += 1
-        self.meter.recalled += outcome.recalled
-        self.meter.failed += outcome.reply is None
-        if outcome.recalled:
+        self.meter.recalled += settled.recalled
+        self.meter.failed += settled.reply is None
+        if settled.recalled:
             self._tell()
-        return outcome
+        return settled
 
     def _tell(self, now: bool = False) -> None:
         if self.watch is None or not (now or self.meter.due()):

@@ -26,7 +26,7 @@ from isthmus.errors import (
 
 @dataclass(slots=True)
 class Pending:
-    """A request that has no outcome yet. `tries` failed; `waits` counts every time that it had to
+    """A request that is not settled yet. `tries` failed; `waits` counts every time that it had to
     wait, for an overloaded server too."""
 
     request: ChatRequest
@@ -113,7 +113,7 @@ def _result(
         key=pending.key,
         request=whole(pending.request.id),
         asked=asked,
-        outcome=type(failure).__name__ if failure else ANSWERED,
+        ending=type(failure).__name__ if failure else ANSWERED,
         message=one_line(str(failure)) if failure else "",
         raw=raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else None,
         model=whole(reply.model) if reply else "",

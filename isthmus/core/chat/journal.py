@@ -34,12 +34,12 @@ ANSWERED = "answered"
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call for one request, and what came of it. `asked` names the model as it was asked,
-    `model` as it called itself; `outcome` is `answered` or the failure's class."""
+    `model` as it called itself; `ending` is `answered` or the failure's class."""
 
     key: str
     request: str
     asked: str
-    outcome: str
+    ending: str
     message: str = ""
     raw: bytes | None = None
     model: str = ""
@@ -134,10 +134,10 @@ class Journal:
         calls, prompt, completion, cost, unmetered, tokens, most = row
         return Spend(calls, int(prompt), int(completion), cost, int(unmetered), int(tokens), most)
 
-    def outcomes(self) -> dict[str, int]:
+    def endings(self) -> dict[str, int]:
         """How often calls ended how: `answered`, or the failure's class."""
         with self._reading():
-            query = "SELECT outcome, count(*) FROM calls GROUP BY outcome ORDER BY outcome"
+            query = "SELECT ending, count(*) FROM calls GROUP BY ending ORDER BY ending"
             return dict(self._database.execute(query).fetchall())
 
     def models(self) -> dict[tuple[str, str], int]:
@@ -145,7 +145,7 @@ class Journal:
         name shows here."""
         with self._reading():
             rows = self._database.execute(
-                "SELECT asked, model, count(*) FROM calls WHERE outcome = ?"
+                "SELECT asked, model, count(*) FROM calls WHERE ending = ?"
                 " GROUP BY asked, model ORDER BY asked, model",
                 (ANSWERED,),
             ).fetchall()

@@ -15,7 +15,7 @@ VERSION = 1
 SCHEMA = """
 CREATE TABLE calls (
     number INTEGER PRIMARY KEY, key TEXT NOT NULL, request TEXT NOT NULL, asked TEXT NOT NULL,
-    outcome TEXT NOT NULL, message TEXT NOT NULL, raw BLOB, model TEXT NOT NULL,
+    ending TEXT NOT NULL, message TEXT NOT NULL, raw BLOB, model TEXT NOT NULL,
     prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL NOT NULL,
     unmetered_tokens INTEGER NOT NULL, unmetered_cost REAL NOT NULL,
     seconds REAL NOT NULL, began TEXT NOT NULL, crc INTEGER NOT NULL

@@ -1,7 +1,7 @@
 """As many workers as calls may be under way: each takes requests, calls, has the journal keep what
 came, and tries again what failed. All of it happens in one event loop.
 
-A request leaves by an outcome, which is announced when it is on the disk. A place among the calls
+A request is settled, and that is announced, when it is on the disk. A place among the calls
 under way is given back after that, too, so that a crash loses no more replies than that many.
 """
 
@@ -18,17 +18,17 @@ from isthmus.core.chat.config import AskConfig
 from isthmus.core.chat.gate import Gate
 from isthmus.core.chat.journal import Call, Refusal
 from isthmus.core.chat.keys import canonical, written_turns
-from isthmus.core.chat.outcome import Missing, Outcome
 from isthmus.core.chat.retry import wait_before
+from isthmus.core.chat.settled import Missing, Settled
 from isthmus.core.chat.writer import Writer
 from isthmus.core.contracts import BatchChatModel, ChatModel
 from isthmus.errors import ChatFailure, ChatOverloaded, ChatRefused, ChatUnusable, WorkError
 
-Announce = Callable[[Outcome], None]
+Announce = Callable[[Settled], None]
 
 
 class Workers:
-    """Work until all that was added has its outcome and `finish` was called, or until `stop`."""
+    """Work until all that was added is settled and `finish` was called, or until `stop`."""
 
     def __init__(
         self, model: ChatModel, config: AskConfig, budget: Budget, announce: Announce
@@ -121,12 +121,12 @@ class Workers:
         return results
 
     def _goes_on(self, result: Result, entered: int) -> bool:
-        """Whether it is to be tried again; otherwise its outcome is announced."""
+        """Whether it is to be tried again; otherwise it is settled, and announced."""
         pending, failure = result.pending, result.failure
         if failure is None:
             self._failing_since = None
             self.gate.answered()
-            self.announce(Outcome(pending.request, pending.key, reply=result.reply))
+            self.announce(Settled(pending.request, pending.key, reply=result.reply))
             return False
         if isinstance(failure, ChatUnusable):
             self.stop(failure)
@@ -146,7 +146,7 @@ class Workers:
         return False
 
     def _give_up(self, pending: Pending, why: Missing, failure: ChatFailure) -> None:
-        self.announce(Outcome(pending.request, pending.key, missing=why, reason=str(failure)))
+        self.announce(Settled(pending.request, pending.key, missing=why, reason=str(failure)))
 
     def _wait(self, result: Result) -> float:
         pending, failure = result.pending, result.failure or ChatFailure("")

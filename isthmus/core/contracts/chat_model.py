@@ -167,10 +167,16 @@ class ChatModel(Part, ABC):
         """
         try:
             reply = ChatReply(**json.loads(raw))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise ChatBroken(f"no reply: {raw[:80]!r}") from None
-        if not isinstance(reply.text, str) or reply.finish not in get_args(Finish):
-            raise ChatBroken(f"no reply: {raw[:80]!r}", spent=reply.spent)
+        counts = reply.prompt_tokens, reply.completion_tokens
+        if (
+            not isinstance(reply.text, str)
+            or not isinstance(reply.model, str)
+            or reply.finish not in get_args(Finish)
+            or any(count is not None and type(count) is not int for count in counts)
+        ):
+            raise ChatBroken(f"no reply: {raw[:80]!r}")
         return reply
 
 

@@ -99,7 +99,7 @@ class Isthmus(BatchChatModel, name="isthmus"):
         talks = [Conversation(whole_turns(request.turns), request.images) for request in requests]
         numbers = [request.number for request in requests]
         try:
-            replies = self._assistant.replies(talks, len(talks), numbers=numbers, **settings)
+            replies = self._assistant.full_answers(talks, len(talks), numbers=numbers, **settings)
         except DataError as error:  # an image that cannot be read; perhaps of one request alone
             if len(requests) == 1:
                 return [ChatRefused(str(error))]

@@ -33,8 +33,8 @@ def run(url: str, folder: Path) -> int:
     model = create("chat_model", "openai", model="m", base_url=url)
     with Journal(folder / "journal.sqlite") as journal:
         try:
-            for outcome in ask(model, requests(COUNT), journal, AskConfig(concurrency=AT_ONCE)):
-                assert outcome.reply is not None
+            for settled in ask(model, requests(COUNT), journal, AskConfig(concurrency=AT_ONCE)):
+                assert settled.reply is not None
         except Interrupted as stopped:
             return stopped.exit_code
     derive(model, folder)
@@ -45,9 +45,9 @@ def derive(model: ChatModel, folder: Path) -> None:
     """A row for each request, in their order, from what the journal holds."""
     rows = []
     with Journal(folder / "journal.sqlite", read_only=True) as journal:
-        for outcome in ask(model, requests(COUNT), journal):
-            assert outcome.reply is not None
-            rows.append(json.dumps([outcome.request.id, outcome.reply.text]))
+        for settled in ask(model, requests(COUNT), journal):
+            assert settled.reply is not None
+            rows.append(json.dumps([settled.request.id, settled.reply.text]))
     (folder / "derived.jsonl").write_text("\n".join(rows))
 
 

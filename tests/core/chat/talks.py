@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from isthmus.core.chat import AskConfig, Journal, Outcome, ask
+from isthmus.core.chat import AskConfig, Journal, Settled, ask
 from isthmus.core.config import create
 from isthmus.core.contracts import (
     BatchChatModel,
@@ -41,21 +41,21 @@ def endpoint(server: Loopback, **fields: Any) -> ChatModel:
     return model
 
 
-def outcomes(
+def settle(
     model: ChatModel, asked: Iterable[ChatRequest], path: Path, **settings: Any
-) -> dict[str, Outcome]:
-    """Request id -> its outcome, after asking with a journal in this file."""
+) -> dict[str, Settled]:
+    """Request id -> what became of it, asked with a journal in this file."""
     with Journal(path) as journal:
         given = list(ask(model, asked, journal, AskConfig(**{**QUICK, **settings})))
-    by_id = {outcome.request.id: outcome for outcome in given}
-    assert len(by_id) == len(given), "a request has two outcomes"
+    by_id = {settled.request.id: settled for settled in given}
+    assert len(by_id) == len(given), "a request is settled twice"
     return by_id
 
 
-def right(outcome: Outcome) -> bool:
+def right(settled: Settled) -> bool:
     """Whether the reply is what the loopback server says to this."""
-    prompt = outcome.request.turns[-1].text
-    return outcome.reply is not None and outcome.reply.text == words_for(prompt)
+    prompt = settled.request.turns[-1].text
+    return settled.reply is not None and settled.reply.text == words_for(prompt)
 
 
 class Toy(ChatModel, name="toy"):

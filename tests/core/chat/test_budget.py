@@ -12,7 +12,7 @@ from isthmus.core.chat import AskConfig, Journal, Progress, ask
 from isthmus.core.chat.budget import worst_of
 from isthmus.core.contracts import ChatRequest, Price, Turn
 from isthmus.errors import InputError, OutOfBudget
-from tests.core.chat.talks import endpoint, outcomes, request, requests
+from tests.core.chat.talks import endpoint, request, requests, settle
 from tests.loopback import Answer, Asked, completion, loopback
 
 PRICE = {"prompt": 2.0, "completion": 8.0}
@@ -56,12 +56,12 @@ def test_the_cap_is_never_exceeded_and_what_was_answered_is_kept(
         with Journal(path) as journal:
             kept = journal.spend()
             assert (kept.tokens, kept.cost) == (tokens, pytest.approx(cost))
-            assert journal.outcomes() == {"answered": len(server.ledger)}
+            assert journal.endings() == {"answered": len(server.ledger)}
         calls = len(server.ledger)
         with Journal(path) as journal, pytest.raises(OutOfBudget):
             list(ask(model, asked, journal, AskConfig(**cap)))
         assert len(server.ledger) == calls, "what earlier runs spent counts, too"
-        assert len(outcomes(model, asked, path)) == 200
+        assert len(settle(model, asked, path)) == 200
 
 
 def test_a_cap_on_cost_needs_a_price(tmp_path: Path) -> None:
@@ -69,13 +69,13 @@ def test_a_cap_on_cost_needs_a_price(tmp_path: Path) -> None:
         loopback() as server,
         pytest.raises(InputError, match=r"max_cost: 5 US dollars .* has no `price`; write price:"),
     ):
-        outcomes(endpoint(server), requests(1), tmp_path / "j.sqlite", max_cost=5)
+        settle(endpoint(server), requests(1), tmp_path / "j.sqlite", max_cost=5)
 
 
 def test_a_cap_needs_a_longest_reply(tmp_path: Path) -> None:
     asked = [request(0, max_tokens=None)]
     with loopback() as server, pytest.raises(InputError, match=r"r0: a cap .* needs `max_tokens`"):
-        outcomes(endpoint(server), asked, tmp_path / "j.sqlite", max_tokens=5000)
+        settle(endpoint(server), asked, tmp_path / "j.sqlite", max_tokens=5000)
 
 
 def test_the_forecast_is_the_share_that_is_done(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import pytest
 
-from isthmus.core.chat import AskConfig, Journal, Outcome, Spend, ask
+from isthmus.core.chat import AskConfig, Journal, Settled, Spend, ask
 from tests.core.chat.talks import endpoint, requests, right
 from tests.loopback import Answer, Asked, Loopback, completion, error, good, loopback
 
@@ -85,8 +85,8 @@ def fault(asked: Asked) -> Answer:
 class Storm:
     """One run through it, and everything that is known of it."""
 
-    def __init__(self, server: Loopback, outcomes: list[Outcome], spend: Spend, said: Spend):
-        self.server, self.outcomes = server, outcomes
+    def __init__(self, server: Loopback, settled: list[Settled], spend: Spend, said: Spend):
+        self.server, self.settled = server, settled
         self.spend, self.said = spend, said
 
 
@@ -122,9 +122,9 @@ def test_every_fault_happened(run: Storm) -> None:
 
 
 def test_nothing_is_lost_and_nothing_is_there_twice(run: Storm) -> None:
-    assert len(run.outcomes) == COUNT
-    assert {outcome.request.id for outcome in run.outcomes} == {f"r{n}" for n in range(COUNT)}
-    assert all(map(right, run.outcomes))
+    assert len(run.settled) == COUNT
+    assert {settled.request.id for settled in run.settled} == {f"r{n}" for n in range(COUNT)}
+    assert all(map(right, run.settled))
     assert set(run.server.answered().values()) == {1}
 
 

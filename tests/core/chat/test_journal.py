@@ -60,7 +60,7 @@ def test_what_was_written_is_there(tmp_path: Path) -> None:
     filled(path)
     with Journal(path, read_only=True) as journal:
         assert whole(journal) == list(range(WRITES * ROWS))
-        assert journal.outcomes() == {"answered": WRITES * ROWS}
+        assert journal.endings() == {"answered": WRITES * ROWS}
         assert journal.models() == {("m", "m-1"): WRITES * ROWS}
         assert journal.refusal("bad") == "HTTP 400: no"
         assert [refusal.request for refusal in journal.refusals()] == ["r-bad"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from isthmus.core.chat import Journal, Spend
-from tests.core.chat.talks import endpoint, outcomes, requests, right
+from tests.core.chat.talks import endpoint, requests, right, settle
 from tests.loopback import Answer, Asked, error, good, loopback
 
 COUNT = 200
@@ -25,7 +25,7 @@ def test_failed_calls_are_missing_replies_and_nothing_else(
 
     path = tmp_path / "journal.sqlite"
     with loopback(judge) as server:
-        given = outcomes(endpoint(server), requests(COUNT), path, attempts=2, backoff=0.001)
+        given = settle(endpoint(server), requests(COUNT), path, attempts=2, backoff=0.001)
         failed = percent * COUNT // 100
         assert len(given) == COUNT
         missing = [o for o in given.values() if o.reply is None]
@@ -35,7 +35,7 @@ def test_failed_calls_are_missing_replies_and_nothing_else(
         assert all(right(o) for o in given.values() if o.reply is not None)
         assert len(server.ledger) == COUNT + (failed if status != 400 else 0)
     with Journal(path, read_only=True) as journal:
-        assert journal.outcomes().get("answered", 0) == COUNT - failed
+        assert journal.endings().get("answered", 0) == COUNT - failed
         assert isinstance(journal.spend(), Spend)
 
 
@@ -43,8 +43,8 @@ def test_scoring_again_from_the_journal_calls_nobody(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     with loopback() as server:
         model = endpoint(server)
-        first = outcomes(model, requests(30), path)
-    again = outcomes(model, requests(30), path)  # the server is gone
+        first = settle(model, requests(30), path)
+    again = settle(model, requests(30), path)  # the server is gone
     assert {id: o.reply for id, o in again.items()} == {id: o.reply for id, o in first.items()}
 
 
@@ -58,7 +58,7 @@ def test_the_judges_name_is_kept_as_it_was_asked_and_as_it_came_back(tmp_path: P
         return answer
 
     with loopback(other) as server:
-        given = outcomes(endpoint(server), requests(10), path)
+        given = settle(endpoint(server), requests(10), path)
     assert given["r7"].reply is not None
     assert given["r7"].reply.model == "loopback-2"
     with Journal(path, read_only=True) as journal:

@@ -96,7 +96,7 @@ def test_ten_kills_change_nothing_that_is_derived(tmp_path: Path) -> None:
     assert (killed / "derived.jsonl").read_bytes() == (whole / "derived.jsonl").read_bytes()
     assert 0 < again <= KILLS * AT_ONCE
     with Journal(killed / "journal.sqlite", read_only=True) as journal:
-        assert journal.outcomes() == {"answered": COUNT}
+        assert journal.endings() == {"answered": COUNT}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -109,7 +109,7 @@ def test_a_signal_lets_calls_under_way_end(tmp_path: Path, number: signal.Signal
         calls = len(server.ledger)
         assert calls < COUNT
         with Journal(tmp_path / "journal.sqlite", read_only=True) as journal:
-            assert journal.outcomes() == {"answered": calls}
+            assert journal.endings() == {"answered": calls}
         asking.start()
         assert asking.end() == 0
         assert len(server.ledger) == COUNT

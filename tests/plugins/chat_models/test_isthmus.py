@@ -14,7 +14,8 @@ from isthmus.core.chat import Keys
 from isthmus.core.config import create
 from isthmus.core.contracts import ChatModel, ChatParameters, ChatRequest, ImageSlot, Turn
 from isthmus.errors import CheckpointError
-from tests.core.chat.talks import outcomes
+from isthmus.testing import check_chat_model
+from tests.core.chat.talks import settle
 from tests.tiny_run import save_tiny_run
 
 RED, BLUE = Image.new("RGB", (9, 9), "red"), Image.new("RGB", (5, 9), "blue")
@@ -45,9 +46,9 @@ def talk(request: ChatRequest) -> Any:
 
 def test_it_answers_as_the_assistant_does(run: Path, tmp_path: Path) -> None:
     loaded = assistant.load(run, "cpu")
-    given = outcomes(ours(run, batch_size=2), asked(), tmp_path / "j.sqlite")
+    given = settle(ours(run, batch_size=2), asked(), tmp_path / "j.sqlite")
     for request in asked():
-        (alone,) = loaded.replies([talk(request)], max_new_tokens=10)
+        (alone,) = loaded.full_answers([talk(request)], max_new_tokens=10)
         reply = given[request.id].reply
         assert reply is not None
         assert (reply.text, reply.finish, reply.model) == (alone.text, alone.ending, loaded.name)
@@ -61,7 +62,7 @@ def test_a_draw_follows_from_the_request_alone(run: Path, tmp_path: Path) -> Non
     texts = []
     for size in (1, 3):
         drawn = asked(temperature=2.0, seed=4)
-        given = outcomes(ours(run, batch_size=size), drawn, tmp_path / f"{size}.sqlite")
+        given = settle(ours(run, batch_size=size), drawn, tmp_path / f"{size}.sqlite")
         texts.append({id: o.reply.text for id, o in given.items() if o.reply})
     assert texts[0] == texts[1]
 
@@ -71,9 +72,9 @@ def test_a_picture_that_cannot_be_read_keeps_no_other_question_from_its_answer(
 ) -> None:
     noise = b"no picture"
     bad = ChatRequest("bad", (Turn("user", (ImageSlot(0), "?")),), (noise,), asked()[0].parameters)
-    given = outcomes(ours(run), [bad, *asked()], tmp_path / "j.sqlite")
+    given = settle(ours(run), [bad, *asked()], tmp_path / "j.sqlite")
     assert given.pop("bad").missing == "refused"
-    assert all(outcome.reply for outcome in given.values())
+    assert all(settled.reply for settled in given.values())
 
 
 def test_weights_are_the_models_identity_wherever_they_lie(run: Path, tmp_path: Path) -> None:
@@ -86,4 +87,8 @@ def test_weights_are_the_models_identity_wherever_they_lie(run: Path, tmp_path: 
 
 def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
-        outcomes(ours(tmp_path), asked(), tmp_path / "j.sqlite")
+        settle(ours(tmp_path), asked(), tmp_path / "j.sqlite")
+
+
+def test_it_keeps_the_contract(run: Path) -> None:
+    check_chat_model(ours(run).config, asked())

@@ -20,7 +20,8 @@ from isthmus.core.chat import Journal
 from isthmus.core.config import create, validate_part
 from isthmus.core.contracts import ChatParameters, ChatReply, ChatRequest, ImageSlot, Turn
 from isthmus.errors import ChatBroken, ChatUnusable, ConfigError, InputError
-from tests.core.chat.talks import endpoint, outcomes, request, requests, right
+from isthmus.testing import check_chat_model
+from tests.core.chat.talks import endpoint, request, requests, right, settle
 from tests.loopback import Answer, Asked, completion, error, good, loopback, words_for
 
 KEY = "sk-proj-5ecret-0123456789"
@@ -34,7 +35,7 @@ def path(tmp_path: Path) -> Path:
 def sent(path: Path, asked: ChatRequest, **fields: Any) -> Asked:
     """What the server sees of this."""
     with loopback() as server:
-        outcomes(endpoint(server, **fields), [asked], path)
+        settle(endpoint(server, **fields), [asked], path)
         (seen,) = server.ledger
     return seen
 
@@ -107,10 +108,10 @@ def test_half_characters_are_sent_as_what_utf_8_can_say(path: Path) -> None:
 
 def test_a_streamed_reply_is_the_reply(path: Path, tmp_path: Path) -> None:
     with loopback() as server:
-        whole = outcomes(endpoint(server), requests(20), path)
-        pieces = outcomes(endpoint(server, stream=True), requests(20), tmp_path / "b.sqlite")
+        whole = settle(endpoint(server), requests(20), path)
+        pieces = settle(endpoint(server, stream=True), requests(20), tmp_path / "b.sqlite")
         plain = endpoint(server, stream=True, stream_usage=False)
-        silent = outcomes(plain, requests(20), tmp_path / "c.sqlite")
+        silent = settle(plain, requests(20), tmp_path / "c.sqlite")
         streamed = [asked for asked in server.ledger if asked.body.get("stream")]
         assert len(streamed) == 40
         assert sum("stream_options" in asked.body for asked in streamed) == 20
@@ -133,7 +134,7 @@ def test_a_stream_that_breaks_off_is_tried_again(path: Path) -> None:
         return answer
 
     with loopback(broken) as server:
-        given = outcomes(endpoint(server, stream=True), requests(10), path)
+        given = settle(endpoint(server, stream=True), requests(10), path)
         assert len(server.ledger) == 40
     assert all(map(right, given.values()))
 
@@ -158,7 +159,7 @@ def test_no_key_is_ever_seen(
 
     with loopback(echo) as server:
         model = endpoint(server, api_key_env="JUDGE_KEY")
-        given = outcomes(model, requests(4), path, attempts=2, backoff=0.001)
+        given = settle(model, requests(4), path, attempts=2, backoff=0.001)
         assert {asked.headers["authorization"] for asked in server.ledger} == {f"Bearer {KEY}"}
     assert [given[f"r{n}"].missing for n in range(4)] == ["refused", "gave_up", "", ""]
     seen = [repr(given), caplog.text, repr(model), json.dumps(model.identity())]
@@ -186,18 +187,18 @@ def test_a_key_that_is_not_set_is_named(path: Path, monkeypatch: pytest.MonkeyPa
     model = create("chat_model", "openai", model="gpt-4o")
     message = r"environment variable OPENAI_API_KEY is not set; .* https://api\.openai\.com/v1"
     with pytest.raises(InputError, match=message):
-        outcomes(model, requests(1), path)
+        settle(model, requests(1), path)
     monkeypatch.setenv("MY_KEY", "sk-\u00e9")
     odd = create("chat_model", "openai", model="gpt-4o", api_key_env="MY_KEY")
     with pytest.raises(InputError, match="MY_KEY holds characters that no key has"):
-        outcomes(odd, requests(1), path)
+        settle(odd, requests(1), path)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_wrong_key_or_model_stops_after_the_calls_under_way(path: Path, status: int) -> None:
     with loopback(lambda asked: error(status, "no")) as server:
         with pytest.raises(ChatUnusable, match=f"HTTP {status}: no"):
-            outcomes(endpoint(server), requests(300), path, concurrency=8)
+            settle(endpoint(server), requests(300), path, concurrency=8)
         assert len(server.ledger) <= 8
 
 
@@ -214,7 +215,7 @@ def test_a_wrong_key_or_model_stops_after_the_calls_under_way(path: Path, status
 )
 def test_what_no_retry_can_mend_stops(path: Path, answer: Answer, message: str) -> None:
     with loopback(lambda asked: answer) as server, pytest.raises(ChatUnusable, match=message):
-        outcomes(endpoint(server), requests(1), path)
+        settle(endpoint(server), requests(1), path)
 
 
 @pytest.mark.parametrize("status", [400, 422])
@@ -223,7 +224,7 @@ def test_a_refused_request_is_tried_once_and_kept_with_its_words(path: Path, sta
         return error(status, "too long") if asked.prompt == "say 3" else good(asked)
 
     with loopback(judge) as server:
-        given = outcomes(endpoint(server), requests(6), path)
+        given = settle(endpoint(server), requests(6), path)
         assert len(server.ledger) == 6
     assert given["r3"].missing == "refused"
     with Journal(path, read_only=True) as journal:
@@ -234,7 +235,7 @@ def test_a_refused_request_is_tried_once_and_kept_with_its_words(path: Path, sta
 def test_a_server_that_is_not_there_is_unreachable(path: Path) -> None:
     with loopback() as server:
         model = endpoint(server)
-    given = outcomes(model, requests(2), path, attempts=2, backoff=0.001)
+    given = settle(model, requests(2), path, attempts=2, backoff=0.001)
     assert {o.missing for o in given.values()} == {"gave_up"}
     assert {o.reason.split(" (")[0] for o in given.values()} == {"no connection"}
     with Journal(path, read_only=True) as journal:
@@ -248,7 +249,7 @@ def test_a_call_that_takes_too_long_is_tried_again(path: Path) -> None:
         return answer
 
     with loopback(slow) as server:
-        given = outcomes(endpoint(server), requests(3), path, timeout=1.0)
+        given = settle(endpoint(server), requests(3), path, timeout=1.0)
         assert len(server.ledger) == 6
     assert all(map(right, given.values()))
 
@@ -364,10 +365,26 @@ def test_whatever_comes_is_a_reply_or_broken(value: Any) -> None:
         assert isinstance(MODEL.read(json.dumps(value)), ChatReply)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_it_keeps_the_contract(monkeypatch: pytest.MonkeyPatch, stream: bool) -> None:
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+
+    def echo(asked: Asked) -> Answer:
+        answer = good(asked)
+        said = asked.headers["authorization"].encode()
+        answer.body = answer.body.replace(b"loopback-1", said)
+        return answer
+
+    with loopback(echo) as server:
+        check_chat_model(
+            endpoint(server, stream=stream, api_key_env="JUDGE_KEY").config, secrets=[KEY]
+        )
+
+
 def test_words_are_those_of_the_server(path: Path) -> None:
     """The whole way, by hand: no test of ours computes what it then compares with itself."""
     with loopback() as server:
-        given = outcomes(endpoint(server), [request(5, temperature=0)], path)
+        given = settle(endpoint(server), [request(5, temperature=0)], path)
     assert given["r5"].reply == ChatReply(
         words_for("say 5"), "stop", "loopback-1", 2, len(words_for("say 5").split())
     )

@@ -19,7 +19,8 @@ from isthmus.core.config import create
 from isthmus.core.contracts import ChatModel, ChatRequest, ImageSlot, Turn
 from isthmus.errors import ChatUnusable, ConfigError, InputError, Interrupted
 from isthmus.plugins.chat_models.openai import batch as batches
-from tests.core.chat.talks import outcomes, requests, right
+from isthmus.testing import check_chat_model
+from tests.core.chat.talks import requests, right, settle
 from tests.loopback import Answer, Asked, Loopback, loopback
 from tests.plugins.chat_models.batch_server import BatchServer
 
@@ -49,7 +50,7 @@ def batch(server: Loopback, path: Path, **fields: Any) -> ChatModel:
 
 
 def test_every_request_finds_its_reply(server: Loopback, api: BatchServer, path: Path) -> None:
-    given = outcomes(batch(server, path), requests(100), path)
+    given = settle(batch(server, path), requests(100), path)
     assert len(given) == 100
     assert all(map(right, given.values()))
     assert sorted(map(len, api.inputs())) == [20, 40, 40]
@@ -74,10 +75,10 @@ def test_what_failed_in_a_batch_alone_goes_into_the_next(
         return kinds.get(number % 10, 200) if before == 0 else 200
 
     api.fate = fate
-    given = outcomes(batch(server, path), requests(40), path)
-    refused = {id for id, outcome in given.items() if outcome.missing == "refused"}
+    given = settle(batch(server, path), requests(40), path)
+    refused = {id for id, settled in given.items() if settled.missing == "refused"}
     assert refused == {"r4", "r14", "r24", "r34"}
-    assert all(right(outcome) for id, outcome in given.items() if id not in refused)
+    assert all(right(settled) for id, settled in given.items() if id not in refused)
     assert sorted(map(len, api.inputs())) == [16, 40]
     assert max(Counter(api.asked).values()) == 2
 
@@ -95,11 +96,11 @@ def test_a_run_that_was_stopped_finds_its_batches_again(
 
     threading.Thread(target=stop, daemon=True).start()
     with pytest.raises(Interrupted):
-        outcomes(batch(server, path), requests(80), path)
+        settle(batch(server, path), requests(80), path)
     assert len(api.batches) == 2
     for under_way in api.batches.values():
         under_way["polls"] = 0
-    given = outcomes(batch(server, path), requests(80), path)
+    given = settle(batch(server, path), requests(80), path)
     assert all(map(right, given.values()))
     assert len(api.batches) == 2, "nothing was submitted twice"
 
@@ -108,7 +109,7 @@ def test_a_batch_whose_answer_was_lost_is_found_by_its_mark(
     server: Loopback, api: BatchServer, path: Path
 ) -> None:
     api.forget = True
-    given = outcomes(batch(server, path), requests(30), path)
+    given = settle(batch(server, path), requests(30), path)
     assert all(map(right, given.values()))
     assert len(api.batches) == 1
 
@@ -116,10 +117,10 @@ def test_a_batch_whose_answer_was_lost_is_found_by_its_mark(
 def test_a_reply_that_came_but_was_not_kept_is_not_paid_for_again(
     server: Loopback, api: BatchServer, path: Path
 ) -> None:
-    outcomes(batch(server, path), requests(30), path)
+    settle(batch(server, path), requests(30), path)
     for file in path.parent.glob("journal*"):
         file.unlink()
-    given = outcomes(batch(server, path), requests(30), path)
+    given = settle(batch(server, path), requests(30), path)
     assert all(map(right, given.values()))
     assert len(api.batches) == 1
 
@@ -128,7 +129,7 @@ def test_a_file_holds_no_more_bytes_than_allowed(
     server: Loopback, api: BatchServer, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "MOST_BYTES", 2000)
-    given = outcomes(batch(server, path), requests(40), path)
+    given = settle(batch(server, path), requests(40), path)
     assert all(map(right, given.values()))
     assert len(api.batches) > 3
     for lines in api.inputs():
@@ -144,10 +145,10 @@ def test_a_queue_that_is_full_is_waited_for_and_another_failure_stops(
     server: Loopback, api: BatchServer, path: Path
 ) -> None:
     api.failed = ["token_limit_exceeded"]
-    assert all(map(right, outcomes(batch(server, path), requests(10), path).values()))
+    assert all(map(right, settle(batch(server, path), requests(10), path).values()))
     api.failed = ["model_not_found"]
     with pytest.raises(ChatUnusable, match="turned away: model_not_found: so it is"):
-        outcomes(batch(server, path), requests(20), path)
+        settle(batch(server, path), requests(20), path)
 
 
 def test_a_folder_of_something_else_is_refused(server: Loopback, path: Path) -> None:
@@ -155,7 +156,7 @@ def test_a_folder_of_something_else_is_refused(server: Loopback, path: Path) -> 
     folder.mkdir()
     (folder / "instances.json").write_text('{"images": []}')
     with pytest.raises(InputError, match=r"instances\.json is no batch's; give `folder` a folder"):
-        outcomes(batch(server, path), requests(1), path)
+        settle(batch(server, path), requests(1), path)
 
 
 def test_polling_outlives_a_server_that_is_away_for_a_while(
@@ -170,7 +171,7 @@ def test_polling_outlives_a_server_that_is_away_for_a_while(
         return api(asked)
 
     server.behave = sometimes
-    given = outcomes(batch(server, path), requests(5), path, attempts=1)
+    given = settle(batch(server, path), requests(5), path, attempts=1)
     assert all(map(right, given.values()))
     assert next(away, None) is None
 
@@ -181,6 +182,10 @@ def test_a_picture_that_cannot_be_sent_keeps_no_other_request_from_it(
     file = path.with_name("noise.png")
     file.write_bytes(b"noise")
     turns = (Turn("user", (ImageSlot(0), "What?")),)
-    given = outcomes(batch(server, path), [ChatRequest("a", turns, (file,)), *requests(5)], path)
+    given = settle(batch(server, path), [ChatRequest("a", turns, (file,)), *requests(5)], path)
     assert given.pop("a").missing == "refused"
     assert all(map(right, given.values()))
+
+
+def test_it_keeps_the_contract(server: Loopback, path: Path) -> None:
+    check_chat_model(batch(server, path).config)

@@ -11,7 +11,8 @@ from isthmus.core.chat import Keys
 from isthmus.core.config import create
 from isthmus.core.contracts import ChatModel, ChatReply
 from isthmus.errors import DataError
-from tests.core.chat.talks import outcomes, request, requests
+from isthmus.testing import check_chat_model
+from tests.core.chat.talks import request, requests, settle
 
 
 def replay(file: Path, *rows: object) -> ChatModel:
@@ -25,7 +26,7 @@ def test_an_answer_is_found_by_its_id(tmp_path: Path) -> None:
         {"id": "r1", "text": "one", "model": "gpt-4-0314", "finish": "length"},
         {"id": "r0", "text": "zero\u2028", "prompt_tokens": 7, "completion_tokens": 2},
     ]
-    given = outcomes(replay(tmp_path / "a.jsonl", *rows), requests(3), tmp_path / "j.sqlite")
+    given = settle(replay(tmp_path / "a.jsonl", *rows), requests(3), tmp_path / "j.sqlite")
     assert given["r0"].reply == ChatReply("zero\u2028", "stop", "", 7, 2)
     assert given["r1"].reply == ChatReply("one", "length", "gpt-4-0314")
     assert given["r2"].missing == "refused"
@@ -56,10 +57,15 @@ def test_other_answers_are_another_model(tmp_path: Path) -> None:
 def test_a_wrong_row_is_named(tmp_path: Path, row: object, message: str) -> None:
     model = replay(tmp_path / "a.jsonl", {"id": "a", "text": "b"}, row)
     with pytest.raises(DataError, match=message):
-        outcomes(model, requests(1), tmp_path / "j.sqlite")
+        settle(model, requests(1), tmp_path / "j.sqlite")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     model = create("chat_model", "replay", file=tmp_path / "nowhere.jsonl")
     with pytest.raises(DataError, match=r"nowhere\.jsonl: cannot be read: No such file"):
-        outcomes(model, requests(1), tmp_path / "j.sqlite")
+        settle(model, requests(1), tmp_path / "j.sqlite")
+
+
+def test_it_keeps_the_contract(tmp_path: Path) -> None:
+    rows = [{"id": f"r{number}", "text": "a"} for number in range(3)]
+    check_chat_model(replay(tmp_path / "a.jsonl", *rows).config, requests(3))

@@ -14,7 +14,8 @@ from isthmus.core.config import create
 from isthmus.core.contracts import ChatModel, ChatParameters, ChatRequest, Turn
 from isthmus.errors import InputError, PartError
 from isthmus.plugins.chat_models.transformers import _draw
-from tests.core.chat.talks import outcomes
+from isthmus.testing import check_chat_model
+from tests.core.chat.talks import settle
 from tests.plugins.chat_models.local import save_tiny_chat
 
 WORDS = ("Hi", "What is in the picture?", "A red dog, a cat and a house", "boat", "\ud800 lone")
@@ -42,7 +43,7 @@ def asked(**parameters: Any) -> list[ChatRequest]:
 def test_a_batch_answers_as_transformers_does_one_by_one(folder: Path, tmp_path: Path) -> None:
     own, tokenizer = save_tiny_chat(tmp_path / "own"), AutoTokenizer.from_pretrained(folder)
     for size in (1, 2, 5):
-        given = outcomes(local(folder, batch_size=size), asked(), tmp_path / f"{size}.sqlite")
+        given = settle(local(folder, batch_size=size), asked(), tmp_path / f"{size}.sqlite")
         for request in asked():
             words = (
                 request.turns[0].text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -68,7 +69,7 @@ def test_a_draw_follows_from_request_and_seed_and_not_from_its_neighbours(
     texts = []
     for name, size, seed in (("a", 1, 0), ("b", 5, 0), ("c", 5, 1)):
         drawn = asked(temperature=1.5, top_p=0.9, seed=seed)
-        given = outcomes(local(folder, batch_size=size), drawn, tmp_path / f"{name}.sqlite")
+        given = settle(local(folder, batch_size=size), drawn, tmp_path / f"{name}.sqlite")
         texts.append({id: o.reply.text for id, o in given.items() if o.reply})
     assert texts[0] == texts[1]
     assert texts[0] != texts[2]
@@ -88,17 +89,21 @@ def test_turns_that_the_template_does_not_take_are_refused_alone(
     folder: Path, tmp_path: Path
 ) -> None:
     odd = ChatRequest("odd", (Turn("tool", ("x",)),))  # type: ignore[arg-type]
-    given = outcomes(local(folder), [odd, *asked()], tmp_path / "j.sqlite")
+    given = settle(local(folder), [odd, *asked()], tmp_path / "j.sqlite")
     assert given.pop("odd").reason == "the chat template does not take these turns: no tools"
-    assert all(outcome.reply for outcome in given.values())
+    assert all(settled.reply for settled in given.values())
 
 
 def test_a_model_that_was_not_taught_to_answer_is_refused(tmp_path: Path) -> None:
     save_tiny_chat(tmp_path / "base", template=None)
     with pytest.raises(PartError, match="has no chat template, so it was not taught to answer"):
-        outcomes(local(tmp_path / "base"), asked(), tmp_path / "j.sqlite")
+        settle(local(tmp_path / "base"), asked(), tmp_path / "j.sqlite")
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no folder"):
-        outcomes(local(tmp_path / "nowhere"), asked(), tmp_path / "j.sqlite")
+        settle(local(tmp_path / "nowhere"), asked(), tmp_path / "j.sqlite")
+
+
+def test_it_keeps_the_contract(folder: Path) -> None:
+    check_chat_model(local(folder).config)

@@ -27,6 +27,8 @@ NO_KEY = "none"
 """What is sent where no key is wanted; the client insists on one."""
 NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached")
 """Codes under which a 429 does not pass."""
+TELEMETRY = "X-Stainless"
+"""Headers in which the client says on what it runs; nobody here asks for that."""
 TRANSPORTS = ("aiohttp", "httpcore", "httpcore2", "httpx", "httpx2")
 """Libraries below the client, whose errors come through while a reply is streamed."""
 
@@ -100,7 +102,11 @@ class Endpoint:
         self.key = _key(config)
         self.client, self._http = _clients(config, self.key)
         said = {**self.client.default_headers, **self.client.auth_headers}
-        headers = {name: value for name, value in said.items() if isinstance(value, str)}
+        headers = {
+            name: value
+            for name, value in said.items()
+            if isinstance(value, str) and not name.startswith(TELEMETRY)
+        }
         url = config.base_url.rstrip("/") + PATH
         self._pattern = self._http.build_request("GET", url, headers=headers)  # without a body
 

@@ -13,7 +13,7 @@ and may only be read. Empty where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Settled:
     """One request and its reply, or `missing` and the `reason` in words.
 
     `key` is what the journal has it under; `recalled`, it was there before this run.
