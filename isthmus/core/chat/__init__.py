@@ -9,11 +9,12 @@ Knows the contract, and no model or endpoint.
 
 from isthmus.core.chat.ask import ask
 from isthmus.core.chat.budget import Spend
+from isthmus.core.chat.call import Call, Refusal
 from isthmus.core.chat.config import AskConfig
-from isthmus.core.chat.journal import Call, Journal, Refusal
+from isthmus.core.chat.journal import Journal
 from isthmus.core.chat.keys import Keys
 from isthmus.core.chat.progress import Progress, Watcher
-from isthmus.core.chat.retry import failure_of, retry_after
+from isthmus.core.chat.retry import failure_of, one_line, retry_after
 from isthmus.core.chat.settled import Missing, Settled
 from isthmus.core.chat.words import whole, whole_turns
 
@@ -30,6 +31,7 @@ __all__ = [
     "Watcher",
     "ask",
     "failure_of",
+    "one_line",
     "retry_after",
     "whole",
     "whole_turns",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from isthmus.core.chat.budget import Spend, Worst
-from isthmus.core.chat.journal import ANSWERED, Call
+from isthmus.core.chat.call import ANSWERED, Call
 from isthmus.core.chat.retry import one_line
 from isthmus.core.chat.words import whole
 from isthmus.core.contracts import BatchChatModel, ChatModel, ChatReply, ChatRequest

@@ -91,7 +91,7 @@ class Caller:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
                 runner.run(self._main())
         except BaseException as error:
-            self.workers.stopped_by = error
+            self.workers.stopped, self.workers.stopped_by = True, error
         finally:
             self._settled.put(self._ready)
             self._settled.put(None)

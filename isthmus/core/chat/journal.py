@@ -10,12 +10,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Self
 
 from isthmus.core.chat.budget import Spend
+from isthmus.core.chat.call import ANSWERED, Call, Refusal
 from isthmus.core.chat.journal_file import (
     ADD_CALL,
     ADD_REFUSED,
@@ -28,41 +28,7 @@ from isthmus.core.chat.lock import JournalLock
 from isthmus.core.chat.repair import dropped_tail, fault_of, salvage
 from isthmus.errors import DataError, InputError, WorkError
 
-ANSWERED = "answered"
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call for one request, and what came of it. `asked` names the model as it was asked,
-    `model` as it called itself; `ending` is `answered` or the failure's class."""
-
-    key: str
-    request: str
-    asked: str
-    ending: str
-    message: str = ""
-    raw: bytes | None = None
-    model: str = ""
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    cost: float = 0.0
-    unmetered_tokens: int = 0
-    unmetered_cost: float = 0.0
-    seconds: float = 0.0
-    began: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A request that the server will never answer, with its `words` as JSON."""
-
-    key: str
-    request: str
-    reason: str
-    words: str
-
-
-_of_call, _of_refusal = attrgetter(*Call.__slots__), attrgetter(*Refusal.__slots__)
+_of_call, _of_refusal = attrgetter(*Call.__slots__[:-1]), attrgetter(*Refusal.__slots__)
 
 
 class Journal:
@@ -156,7 +122,11 @@ class Journal:
         where the disk does not take them."""
         if self._out is None:
             raise WorkError(f"{self.path}: the journal is open to be read alone")
-        calls = [(*_of_call(row), crc(row.key, row.raw)) for row in rows if isinstance(row, Call)]
+        calls = [
+            (*_of_call(row), crc(row.key, row.raw), row.raw)
+            for row in rows
+            if isinstance(row, Call)
+        ]
         refused = [_of_refusal(row) for row in rows if isinstance(row, Refusal)]
         try:
             self._out.execute("BEGIN IMMEDIATE")

@@ -12,13 +12,14 @@ APPLICATION = 0x69737468
 """SQLite's application id of a journal: `isth`."""
 VERSION = 1
 
+# `raw` comes last: what is in front of a long value is read without reading through it.
 SCHEMA = """
 CREATE TABLE calls (
     number INTEGER PRIMARY KEY, key TEXT NOT NULL, request TEXT NOT NULL, asked TEXT NOT NULL,
-    ending TEXT NOT NULL, message TEXT NOT NULL, raw BLOB, model TEXT NOT NULL,
+    ending TEXT NOT NULL, message TEXT NOT NULL, model TEXT NOT NULL,
     prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL NOT NULL,
     unmetered_tokens INTEGER NOT NULL, unmetered_cost REAL NOT NULL,
-    seconds REAL NOT NULL, began TEXT NOT NULL, crc INTEGER NOT NULL
+    seconds REAL NOT NULL, began TEXT NOT NULL, crc INTEGER NOT NULL, raw BLOB
 );
 CREATE INDEX calls_by_key ON calls (key);
 CREATE TABLE refused (

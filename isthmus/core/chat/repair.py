@@ -126,7 +126,7 @@ def _take(new: sqlite3.Connection, query: str, row: tuple[Any, ...]) -> bool:
 
 def _is_sound(row: tuple[Any, ...]) -> bool:
     """Whether key and reply are those that were written."""
-    key, raw, written = row[1], row[6], row[15]
+    key, written, raw = row[1], *row[14:16]
     if not isinstance(key, str) or not isinstance(raw, bytes | None):
         return False
     return crc(key, raw) == written

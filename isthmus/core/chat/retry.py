@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -45,24 +46,23 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
-        try:
-            then = parsedate_to_datetime(value)
-        except (ValueError, TypeError, OverflowError):
+        then = _date(value)
+        if then is None:
             return None
-        if then.tzinfo is None:
-            then = then.replace(tzinfo=UTC)
         seconds = (then - (now or datetime.now(UTC))).total_seconds()
     # NaN and infinity are numbers to float(), and no time to wait.
     return min(max(seconds, 0.0), 1e9) if seconds == seconds else None
 
 
-def failure_of(status: int, said: str, retry_header: str | None = None) -> ChatFailure:
+def failure_of(status: int, said: str, headers: Mapping[str, str] | None = None) -> ChatFailure:
     """What an HTTP status that is no success means, for plugins that speak HTTP.
 
-    `said` is what the server said about it, free of secrets.
+    `said` is what the server said about it, free of secrets. Of the `headers`, Retry-After is
+    looked at, and Date, by whose clock a date in it is meant.
     """
     message = f"HTTP {status}: {one_line(said)}"
-    wait = retry_after(retry_header)
+    named = {name.lower(): value for name, value in (headers or {}).items()}
+    wait = retry_after(named.get("retry-after"), _date(named.get("date", "")))
     if status == 429:
         return ChatOverloaded(message, retry_after=wait)
     if status in UNUSABLE:
@@ -70,6 +70,14 @@ def failure_of(status: int, said: str, retry_header: str | None = None) -> ChatF
     if status >= 500 or status in WAIT_AND_TRY:
         return ChatUnreachable(message, retry_after=wait)
     return ChatRefused(message)
+
+
+def _date(value: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def one_line(text: str) -> str:

@@ -14,15 +14,19 @@ from typing import Any
 
 from isthmus.core.chat.attempt import Pending, Result, attempt
 from isthmus.core.chat.budget import Budget, Spend, Worst
+from isthmus.core.chat.call import Call, Refusal
 from isthmus.core.chat.config import AskConfig
 from isthmus.core.chat.gate import Gate
-from isthmus.core.chat.journal import Call, Refusal
 from isthmus.core.chat.keys import canonical, written_turns
 from isthmus.core.chat.retry import wait_before
 from isthmus.core.chat.settled import Missing, Settled
 from isthmus.core.chat.writer import Writer
 from isthmus.core.contracts import BatchChatModel, ChatModel
 from isthmus.errors import ChatFailure, ChatOverloaded, ChatRefused, ChatUnusable, WorkError
+
+OVERLOADS = 20
+"""Waits of a request, for each of its tries, after which it is given up all the same: some servers
+say that they are overloaded where a request is too large for them."""
 
 Announce = Callable[[Settled], None]
 
@@ -138,9 +142,10 @@ class Workers:
         pending.waits += 1
         if isinstance(failure, ChatOverloaded):
             self.gate.overloaded(entered)
-            return True
-        pending.tries += 1
-        if pending.tries < self.config.attempts:
+        else:
+            pending.tries += 1
+        most = self.config.attempts
+        if pending.tries < most and pending.waits < most * OVERLOADS:
             return True
         self._give_up(pending, "gave_up", failure)
         return False

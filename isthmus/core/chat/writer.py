@@ -11,7 +11,8 @@ import threading
 from collections.abc import Sequence
 from queue import SimpleQueue
 
-from isthmus.core.chat.journal import Call, Journal, Refusal
+from isthmus.core.chat.call import Call, Refusal
+from isthmus.core.chat.journal import Journal
 
 Rows = Sequence[Call | Refusal]
 Entry = tuple[Rows, "asyncio.Future[None]"]

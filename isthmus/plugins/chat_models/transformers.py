@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from isthmus import hookimpl
 from isthmus.core.chat import whole
-from isthmus.core.contracts import (
-    BatchChatModel,
-    ChatParameters,
-    ChatReply,
-    ChatRequest,
-)
+from isthmus.core.contracts import BatchChatModel, ChatParameters, ChatReply, ChatRequest
 from isthmus.errors import ChatFailure, ChatRefused, InputError, PartError
 
 LONGEST = 512
 """Tokens of a reply where the request sets no limit."""
+LOOKS, LOOK = 64, 2**20
+"""Places of a file that are looked at, and bytes at each."""
 
 
 class Transformers(BatchChatModel, name="transformers"):
@@ -47,6 +46,13 @@ class Transformers(BatchChatModel, name="transformers"):
     @property
     def batch_size(self) -> int:
         return self.config.batch_size
+
+    def identity(self) -> dict[str, Any]:
+        """A folder by what is in it, wherever it lies."""
+        said, folder = super().identity(), Path(self.config.model).expanduser()
+        if folder.is_dir():
+            said |= {"model": folder.name, "files": _fingerprint(folder)}
+        return said
 
     async def open(self) -> None:
         await asyncio.to_thread(self._load)
@@ -147,6 +153,19 @@ class Transformers(BatchChatModel, name="transformers"):
             prompt_tokens=prompt_tokens,
             completion_tokens=len(said),
         ).raw()
+
+
+def _fingerprint(folder: Path) -> str:
+    """Of names, sizes and contents; of a large file, of places spread over it."""
+    digest = hashlib.sha256()
+    for file in sorted(file for file in folder.iterdir() if file.is_file()):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size} ".encode())
+        with file.open("rb") as content:
+            for at in range(0, size, max(size // LOOKS, LOOK)):
+                content.seek(at)
+                digest.update(content.read(LOOK))
+    return digest.hexdigest()
 
 
 def _draw(parameters: ChatParameters, numbers: Sequence[int]) -> Callable[[Any, Any], Any]:

@@ -76,8 +76,9 @@ def test_a_model_is_not_even_opened_where_the_journal_knows_all(path: Path) -> N
             raise InputError("no key")
 
     assert all(o.recalled for o in settle(Closed(Closed.Config()), requests(5), path).values())
-    with pytest.raises(InputError, match="no key"):
-        settle(Closed(Closed.Config()), requests(6), path)
+    for count in (6, 1000):
+        with pytest.raises(InputError, match="no key"):
+            settle(Closed(Closed.Config()), requests(count), path)
 
 
 def test_a_journal_to_be_read_alone_asks_nothing_and_keeps_the_order(path: Path) -> None:
@@ -139,6 +140,19 @@ def test_failures_that_pass_are_tried_again(path: Path) -> None:
     given = settle(model, requests(3), path, attempts=3)
     assert all(map(right, given.values()))
     assert Counter(model.asked) == {"say 0": 3, "say 1": 10, "say 2": 1}
+
+
+def test_a_request_that_is_always_too_much_is_given_up_in_the_end(path: Path) -> None:
+    def full(prompt: str) -> str:
+        if prompt == "say 0":
+            raise ChatOverloaded("larger than all that I take in a minute")
+        return words_for(prompt)
+
+    model = toy(full)
+    given = settle(model, requests(3), path, attempts=1, backoff=0.001, longest_backoff=0.001)
+    assert given.pop("r0").missing == "gave_up"
+    assert all(map(right, given.values()))
+    assert Counter(model.asked)["say 0"] == 20
 
 
 def test_a_request_is_given_up_after_its_tries_and_asked_again_in_the_next_run(path: Path) -> None:

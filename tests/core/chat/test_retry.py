@@ -77,11 +77,19 @@ def test_a_server_is_left_alone_for_as_long_as_it_asks(seconds: float) -> None:
     ],
 )
 def test_a_status_says_what_to_do(status: int, failure: type) -> None:
-    found = failure_of(status, "so it is", "3")
+    found = failure_of(status, "so it is", {"Retry-After": "3"})
     assert type(found) is failure
     assert str(found) == f"HTTP {status}: so it is"
     waits = failure in (ChatOverloaded, ChatUnreachable)
     assert found.retry_after == (3.0 if waits else None)
+
+
+def test_a_date_is_meant_by_the_servers_clock() -> None:
+    headers = {
+        "date": "Sun, 01 Mar 2020 12:00:00 GMT",
+        "retry-after": "Sun, 01 Mar 2020 12:00:07 GMT",
+    }
+    assert failure_of(503, "", headers).retry_after == 7.0
 
 
 def test_a_message_is_one_line_of_bounded_length() -> None:

@@ -131,11 +131,40 @@ def test_a_stream_that_breaks_off_is_tried_again(path: Path) -> None:
         elif asked.before == 2:
             oops = json.dumps({"error": {"message": "out of memory"}}).encode()
             answer.body = answer.body.split(b"\n\n")[0] + b"\n\ndata: " + oops + b"\n\n"
+        elif asked.before == 3:
+            answer.body = answer.body.split(b"\n\n")[0] + b"\n\ndata: {half\n\n"
         return answer
 
     with loopback(broken) as server:
         given = settle(endpoint(server, stream=True), requests(10), path)
-        assert len(server.ledger) == 40
+        assert len(server.ledger) == 50
+    assert all(map(right, given.values()))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Encoding": "gzip"},
+        {"Content-Encoding": "nonsense", "Content-Type": "application/json; charset=nonsense"},
+        {"Content-Type": "\xff\x01"},
+        {"Content-Length": "7"},
+        {"Content-Length": "1000000"},
+        {"Transfer-Encoding": "chunked"},
+    ],
+    ids=str,
+)
+def test_a_server_that_speaks_no_http_harms_its_own_request_alone(
+    path: Path, headers: dict[str, str]
+) -> None:
+    def odd(asked: Asked) -> Answer:
+        answer = good(asked)
+        answer.headers = headers if asked.prompt == "say 1" else {}
+        return answer
+
+    with loopback(odd) as server:
+        model = endpoint(server)
+        given = settle(model, requests(4), path, attempts=2, backoff=0.001, timeout=1.0)
+    assert given.pop("r1").missing in ("", "gave_up")
     assert all(map(right, given.values()))
 
 

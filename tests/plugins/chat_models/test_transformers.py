@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from isthmus.core.chat import Keys
 from isthmus.core.config import create
 from isthmus.core.contracts import ChatModel, ChatParameters, ChatRequest, Turn
 from isthmus.errors import InputError, PartError
@@ -107,3 +109,15 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_it_keeps_the_contract(folder: Path) -> None:
     check_chat_model(local(folder).config)
+
+
+def test_a_folder_is_known_by_its_weights_wherever_it_lies(folder: Path, tmp_path: Path) -> None:
+    moved, other = tmp_path / folder.name, tmp_path / "other" / folder.name
+    shutil.copytree(folder, moved)
+    shutil.copytree(folder, other)
+    weights = other / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-100] ^= 1
+    weights.write_bytes(content)
+    keys = [Keys(local(place)).of(asked()[0]) for place in (folder, moved, other)]
+    assert keys[0] == keys[1] != keys[2]

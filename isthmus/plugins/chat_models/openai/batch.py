@@ -21,7 +21,8 @@ from isthmus.core.contracts import BatchChatModel, ChatReply, ChatRequest, DataP
 from isthmus.errors import ChatFailure, ChatRefused, ChatUnreachable, InputError
 from isthmus.plugins.chat_models.openai.batch_folder import Batch, BatchFolder
 from isthmus.plugins.chat_models.openai.batch_queue import URL, BatchQueue
-from isthmus.plugins.chat_models.openai.endpoint import Endpoint, EndpointConfig, identity_of
+from isthmus.plugins.chat_models.openai.endpoint import Endpoint
+from isthmus.plugins.chat_models.openai.endpoint_config import EndpointConfig, identity_of
 from isthmus.plugins.chat_models.openai.wire import body_of, read_body
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 200_000_000

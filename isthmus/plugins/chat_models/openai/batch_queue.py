@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from isthmus.core.chat import one_line
 from isthmus.errors import ChatFailure, ChatOverloaded, ChatUnreachable, ChatUnusable
 from isthmus.plugins.chat_models.openai.batch_folder import Batch, BatchFolder
 from isthmus.plugins.chat_models.openai.endpoint import Endpoint
@@ -118,7 +119,8 @@ class BatchQueue:
 def _failed(batch: Batch, now: Any) -> ChatFailure:
     """What a batch that was not even begun means: too much enqueued, or no batch at all."""
     errors = (now.errors.data if now.errors else None) or []
-    why = "; ".join(f"{error.code}: {error.message}" for error in errors[:3]) or "no reason given"
+    said = "; ".join(f"{error.code}: {error.message}" for error in errors[:3])
+    why = one_line(said or "no reason given")
     if any(error.code == "token_limit_exceeded" for error in errors):
         return ChatOverloaded(f"batch {batch.id}: {why}")
     return ChatUnusable(f"batch {batch.id} was turned away: {why}")

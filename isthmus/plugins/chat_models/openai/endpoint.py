@@ -1,26 +1,23 @@
-"""The endpoint: its address, its key, the client that speaks to it, and what its errors mean."""
+"""The endpoint: its key, the client that speaks to it, and what its errors mean."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic import Field
-
-from isthmus.core.chat import failure_of
-from isthmus.core.contracts import ChatModel, Place
+from isthmus.core.chat import failure_of, one_line
 from isthmus.errors import (
+    ChatBroken,
     ChatFailure,
     ChatUnreachable,
     ChatUnusable,
     InputError,
     PartError,
 )
+from isthmus.plugins.chat_models.openai.endpoint_config import EndpointConfig
 
-OPENAI = "https://api.openai.com/v1"
 OPENAI_KEY = "OPENAI_API_KEY"
 PATH = "/chat/completions"
 NO_KEY = "none"
@@ -31,67 +28,6 @@ TELEMETRY = "X-Stainless"
 """Headers in which the client says on what it runs; nobody here asks for that."""
 TRANSPORTS = ("aiohttp", "httpcore", "httpcore2", "httpx", "httpx2")
 """Libraries below the client, whose errors come through while a reply is streamed."""
-
-
-class EndpointConfig(ChatModel.Config):
-    """Configuration of an endpoint."""
-
-    model: str = Field(min_length=1)
-    """The model's name there: `gpt-4o`, or what vLLM, SGLang or Ollama serve."""
-    base_url: str = OPENAI
-    """Its address, up to where `/chat/completions` follows: `http://localhost:8000/v1`,
-    `https://NAME.openai.azure.com/openai/v1`."""
-    api_key_env: str | None = None
-    """Environment variable that holds the key. OPENAI_API_KEY for OpenAI itself; elsewhere no key
-    is sent unless one is named here."""
-    structured: bool | None = None
-    """Whether it keeps to a JSON Schema (`response_format`); absent, OpenAI itself does and others
-    are not relied on."""
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
-    """What it calls the longest reply; absent, `max_completion_tokens` at OpenAI itself and
-    `max_tokens` elsewhere."""
-    extra: dict[str, Any] = Field(default={})
-    """Further fields of the request's body, as they are: `{top_k: 20}`."""
-
-    def check(self) -> Iterator[tuple[Place, str]]:
-        url = urlsplit(self.base_url)
-        if url.scheme not in ("http", "https") or not url.hostname:
-            yield ("base_url",), f"{self.base_url!r} is no address; write https://host/v1"
-        elif url.username or url.password or url.query:
-            yield (
-                ("base_url",),
-                "an address is part of the journal and holds no key; name the variable that has "
-                "it: `api_key_env`",
-            )
-        for name in sorted({"model", "messages", "stream", "n"} & set(self.extra)):
-            yield ("extra", name), "is not for `extra` to set"
-
-    @property
-    def is_openai(self) -> bool:
-        """Whether this is OpenAI itself."""
-        return urlsplit(self.base_url).hostname == urlsplit(OPENAI).hostname
-
-    @property
-    def keeps_schema(self) -> bool:
-        """Whether a JSON Schema is sent."""
-        return self.is_openai if self.structured is None else self.structured
-
-    @property
-    def longest(self) -> str:
-        """The field for the longest reply."""
-        names = ("max_tokens", "max_completion_tokens")
-        return self.max_tokens_field or names[self.is_openai]
-
-
-INCIDENTAL = frozenset({"price", "api_key_env"})
-
-
-def identity_of(config: EndpointConfig) -> dict[str, Any]:
-    """What of an endpoint determines its replies, however it is asked: live or in batches."""
-    said = config.model_dump(
-        mode="json", include=EndpointConfig.model_fields.keys() - INCIDENTAL, exclude_defaults=True
-    )
-    return {"type": "openai", **said}
 
 
 class Endpoint:
@@ -141,7 +77,9 @@ class Endpoint:
         if isinstance(error, openai.APITimeoutError | openai.APIConnectionError):
             return _unreachable(error)
         if isinstance(error, openai.APIError):  # an error in the middle of a stream
-            return ChatUnreachable(self.hide(error.message), uncounted=True)
+            return ChatUnreachable(one_line(self.hide(error.message)), uncounted=True)
+        if isinstance(error, ValueError):  # a piece of a stream that is half a JSON
+            return ChatBroken(f"what came cannot be read ({type(error).__name__})")
         below = type(error).__module__.split(".")[0] in TRANSPORTS
         return _unreachable(error) if below or isinstance(error, OSError) else None
 
@@ -153,11 +91,11 @@ class Endpoint:
         except (ValueError, TypeError, KeyError, AttributeError):
             pass  # other servers have other words
         if status == 429 and code in NO_MONEY:
-            return ChatUnusable(f"HTTP 429: {said}")
+            return ChatUnusable(f"HTTP 429: {one_line(said)}")
         if 300 <= status < 400:
-            where = self.hide(response.headers.get("location", "elsewhere"))
+            where = one_line(self.hide(response.headers.get("location", "elsewhere")))
             return ChatUnusable(f"HTTP {status}: base_url leads to {where}; write that instead")
-        return failure_of(status, said, response.headers.get("retry-after"))
+        return failure_of(status, said, response.headers)
 
 
 def _unreachable(error: BaseException) -> ChatFailure:

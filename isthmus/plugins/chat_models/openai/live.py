@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from isthmus.core.contracts import ChatModel, ChatReply, ChatRequest
-from isthmus.plugins.chat_models.openai.endpoint import Endpoint, EndpointConfig, identity_of
+from isthmus.plugins.chat_models.openai.endpoint import Endpoint
+from isthmus.plugins.chat_models.openai.endpoint_config import EndpointConfig, identity_of
 from isthmus.plugins.chat_models.openai.wire import body_of, read_body
 
 

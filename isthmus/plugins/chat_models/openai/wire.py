@@ -13,7 +13,7 @@ from isthmus.core.chat import whole
 from isthmus.core.contracts import ChatReply, ChatRequest, Finish, ImageSlot, Picture, Turn
 from isthmus.core.data.images import open_picture, read_picture
 from isthmus.errors import ChatBroken, ImageError
-from isthmus.plugins.chat_models.openai.endpoint import EndpointConfig
+from isthmus.plugins.chat_models.openai.endpoint_config import EndpointConfig
 
 FINISHES: dict[Any, Finish] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
 KINDS = {
