@@ -11,6 +11,13 @@
     `-- WorkError               the work itself failed            exit code 1
         |-- NonFiniteLoss       a loss or gradient that is NaN or infinite
         |-- FreezeError         a frozen weight that changed
+        |-- ChatFailure         a call of a chat model that brought no reply
+        |   |-- ChatOverloaded  it takes no more calls now: later, and fewer at once
+        |   |-- ChatUnreachable it, or the way to it, failed: again
+        |   |-- ChatBroken      what it sent is no reply: again
+        |   |-- ChatRefused     this request it will never answer: set aside
+        |   `-- ChatUnusable    it will answer none (key, address, model): stop
+        |-- OutOfBudget         the next call could exceed the cap on cost or tokens
         `-- Interrupted         SIGTERM or Ctrl-C, after saving   exit code 143 or 130
 
 A message says where, what was found, what is possible and what to write instead.
@@ -90,6 +97,53 @@ class NonFiniteLoss(WorkError):
 
 class FreezeError(WorkError):
     """A weight that a stage froze has changed."""
+
+
+class ChatFailure(WorkError):
+    """One call of a chat model brought no reply. Its class says what the caller does about it.
+
+    `retry_after` are the seconds that the server asked to be left alone for. `spent` are the
+    prompt's and the completion's tokens, where the call cost some and the server said how many;
+    `uncounted`, it may have cost some and nobody knows how many.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        spent: tuple[int, int] | None = None,
+        uncounted: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.spent = spent
+        self.uncounted = uncounted
+
+
+class ChatOverloaded(ChatFailure):
+    """The server takes no more calls now (429): it is asked later, and less at once. This does
+    not count as one of a request's tries."""
+
+
+class ChatUnreachable(ChatFailure):
+    """The server, or the way to it, failed: 5xx, no reply in time, a dropped connection."""
+
+
+class ChatBroken(ChatFailure):
+    """Something came that is no reply: half a JSON, another schema, no choices."""
+
+
+class ChatRefused(ChatFailure):
+    """The server will never answer this request (400, 422); others it may."""
+
+
+class ChatUnusable(ChatFailure):
+    """The server will answer no request (401, 403, 404): key, address or model is wrong."""
+
+
+class OutOfBudget(WorkError):
+    """The next call could exceed the cap on cost or tokens; what was answered is kept."""
 
 
 class Interrupted(WorkError):

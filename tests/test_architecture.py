@@ -13,7 +13,15 @@ PACKAGE = Path(__file__).resolve().parents[1] / "isthmus"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 CONTRACTS = {"errors", "core.contracts"}
-CORE = {"core.config", "core.data", "core.model", "core.checkpoint", "core.train", "core.assistant"}
+ENGINE = {
+    "core.config",
+    "core.data",
+    "core.model",
+    "core.checkpoint",
+    "core.train",
+    "core.assistant",
+}
+CORE = ENGINE | {"core.chat"}
 VERBS = {"synthesize", "evaluate", "experiment", "interop", "serve"}
 
 MAY_IMPORT = {
@@ -24,8 +32,9 @@ MAY_IMPORT = {
     "core.data": CONTRACTS,
     "core.model": CONTRACTS,
     "core.checkpoint": {"core.data", "core.model", "core.config", "registry", *CONTRACTS},
-    "core.train": CORE - {"core.train", "core.assistant"} | {"registry"} | CONTRACTS,
-    "core.assistant": CORE - {"core.assistant"} | {"registry"} | CONTRACTS,
+    "core.train": ENGINE - {"core.train", "core.assistant"} | {"registry"} | CONTRACTS,
+    "core.assistant": ENGINE - {"core.assistant"} | {"registry"} | CONTRACTS,
+    "core.chat": {"core.data", *CONTRACTS},
     **{verb: CORE | {"registry"} | CONTRACTS for verb in VERBS},
     "cli": CORE | VERBS | {"registry", "public"} | CONTRACTS,
     "plugins": CORE | {"public"} | CONTRACTS,
@@ -39,6 +48,7 @@ No room has `plugins`: parts are reached by name. Plugins are strangers to each 
 
 HEAVY = {
     "accelerate",
+    "aiohttp",
     "datasets",
     "fastapi",
     "matplotlib",
@@ -159,6 +169,10 @@ def test_modules_import_only_rooms_below_their_own() -> None:
         ("isthmus.registry.table", "isthmus.errors.PartError", True),
         ("isthmus.registry.table", "isthmus.core.contracts", False),
         ("isthmus.core.data.images", "isthmus.Picture", False),
+        ("isthmus.core.chat.keys", "isthmus.core.data.images.read_picture", True),
+        ("isthmus.core.chat.ask", "isthmus.core.config.create", False),
+        ("isthmus.core.train.run", "isthmus.core.chat.ask", False),
+        ("isthmus.plugins.chat_models.openai.live", "isthmus.core.chat.failure_of", True),
         ("isthmus.core.data.images", "torch.nn", True),
         ("isthmus.core.data.images", "..model", False),
     ],

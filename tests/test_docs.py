@@ -17,6 +17,7 @@ from isthmus.core.contracts import Grid, Question
 from isthmus.core.model.config import ModelConfig
 from isthmus.registry import discover, get_registry
 from isthmus.testing import check_benchmark
+from tests.loopback import loopback
 from tests.site_folder import Site
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -166,3 +167,21 @@ def test_published_numbers_have_a_source_and_a_benchmark() -> None:
             isinstance(name, str) and 0 <= number <= 100 for name, number in row["by"].items()
         )
     assert len({(row["benchmark"], row["model"]) for row in rows}) == len(rows)
+
+
+def test_every_chat_model_of_the_page_is_one(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its YAML, its example of asking, and the model that it publishes, by the page's own test."""
+    for text in blocks("chat-models.md", "yaml"):
+        assert validate_part("chat_model", yaml.safe_load(text)).build().identity()
+    asking, parrot, test = blocks("chat-models.md")
+    monkeypatch.chdir(tmp_path)
+    with loopback() as server:
+        run(asking, "asking.py")["main"](server.url)
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines[:2]} == {"caption-0", "caption-1"}
+    assert lines[2].endswith("tokens so far")
+    (site.folder / "my_parts").mkdir()
+    (site.folder / "my_parts" / "parrot.py").write_text(parrot)
+    run(test, "test_my_parrot.py")["test_parrot_keeps_the_contract"]()

@@ -6,7 +6,7 @@ an entry point of group `isthmus` whose value is the module:
     [project.entry-points.isthmus]
     my_parts = "my_package.parts"
 
-The first nine hooks offer parts: they are called once, with a function that takes a class.
+The first ten hooks offer parts: they are called once, with a function that takes a class.
 The last five hear what a training run does, on its main process.
 
 A verb of the command line comes by another group, whose names are read without importing
@@ -38,6 +38,7 @@ PART_HOOKS = {
     "objective": "register_objectives",
     "tuner": "register_tuners",
     "benchmark": "register_benchmarks",
+    "chat_model": "register_chat_models",
 }
 """Kind of part -> the hook that offers parts of it."""
 
@@ -135,6 +136,15 @@ def register_benchmarks(register: Register) -> None:
 
     def register_benchmarks(register):
         register(MyExam)
+    """
+
+
+@hookspec
+def register_chat_models(register: Register) -> None:
+    """Offer chat models: who is asked as a teacher, a judge, or about images.
+
+    def register_chat_models(register):
+        register(MyEndpoint)
     """
 
 

@@ -24,7 +24,7 @@ from isthmus.registry.entry_points import (
     switched_on,
     unknown_wishes,
 )
-from isthmus.registry.hookspecs import COMMANDS, PROJECT
+from isthmus.registry.hookspecs import COMMANDS, PART_HOOKS, PROJECT
 from isthmus.registry.loading import Plugin, load_plugin
 from isthmus.registry.table import Entry, Refused, Table
 
@@ -67,6 +67,10 @@ BUILT_IN = tuple(
         "benchmarks.retrieval",
         "benchmarks.exact_match",
         "benchmarks.generic",
+        "chat_models.openai",
+        "chat_models.replay",
+        "chat_models.transformers",
+        "chat_models.isthmus",
     )
 )
 """Modules of the built-in parts; they come in through the same door as a stranger's."""
@@ -77,35 +81,46 @@ logger = logging.getLogger(__name__)
 
 
 class Registry:
-    """What is installed: plugins, their parts, and what is wrong with those that failed."""
+    """What is installed: plugins, their parts, and what is wrong with those that failed.
 
-    def __init__(self) -> None:
+    Modules of built-in parts lie in a folder for each kind, and come in when somebody asks for
+    their kind: who asks a chat model waits for no library of vision encoders.
+    """
+
+    def __init__(self, built_in: Iterable[str] = ()) -> None:
         self._table = Table()
         self._plugins: dict[str, Plugin] = {}
         self._problems: list[Problem] = []
         self._notes: list[Problem] = []
+        self._awaited = {module: _kind_of(module) for module in built_in}
+        """Built-in modules that are not loaded yet, and their kind."""
 
     @property
     def plugins(self) -> tuple[Plugin, ...]:
         """Plugins that came in, built-ins first."""
-        return tuple(self._plugins.values())
+        self._admit()
+        return tuple(sorted(self._plugins.values(), key=lambda plugin: not plugin.builtin))
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Why plugins, or parts of them, cannot be used."""
+        self._admit()
         return tuple(self._problems)
 
     @property
     def notes(self) -> tuple[Problem, ...]:
         """What works but should be better: slow imports."""
+        self._admit()
         return tuple(self._notes)
 
     def entries(self) -> tuple[Entry, ...]:
         """Every part, by kind and name."""
+        self._admit()
         return self._table.entries()
 
     def names(self, kind: str) -> tuple[str, ...]:
         """Names of this kind's parts, sorted."""
+        self._admit(kind)
         return self._table.names(kind)
 
     def find(self, kind: str, name: str) -> Entry:
@@ -113,6 +128,7 @@ class Registry:
 
         Raises PartError when there is none, or when two distributions offer it.
         """
+        self._admit(kind)
         try:
             return self._table.find(kind, name)
         except PartError as error:
@@ -127,12 +143,15 @@ class Registry:
     def load(self, module: str, distribution: str, version: str, *, builtin: bool = False) -> None:
         """Import a plugin and take its parts in: all of them, or none and a problem."""
         where = f"{distribution} {version} ({module})"
+        self._admit(self._awaited.get(module, ""))
         if module in self._plugins:
             first = self._plugins[module]
             self._problems.append(Problem(where, f"already loaded for {first.origin}"))
             return
         try:
             plugin, entries = load_plugin(module, distribution, version, builtin)
+            for kind in {entry.kind for entry in entries}:
+                self._admit(kind)
             self._table.check(entries)
         except Refused as refusal:
             self._problems.append(Problem(where, str(refusal)))
@@ -154,6 +173,12 @@ class Registry:
         else:
             message = f"its value must be a module, `package.module`; found {offer.value!r}"
             self._problems.append(Problem(offer.origin, message))
+
+    def _admit(self, kind: str | None = None) -> None:
+        """Load the built-in modules of a kind, or all of them."""
+        for module in [m for m, its in self._awaited.items() if kind is None or its == kind]:
+            if self._awaited.pop(module, None) is not None:
+                self.load(module, PROJECT, own_version(), builtin=True)
 
     def report(self, problems: Iterable[Problem]) -> None:
         """Add problems found outside of any plugin."""
@@ -179,15 +204,12 @@ def discover(built_in: Iterable[str] = BUILT_IN) -> Registry:
 
     With ISTHMUS_STRICT_PLUGINS, raises PartError naming every problem.
     """
-    registry = Registry()
-    version = own_version()
-    for module in built_in:
-        registry.load(module, PROJECT, version, builtin=True)
+    registry = Registry(built_in)
     offers, problems = select(PROJECT)
     registry.report((*problems, *unknown_wishes(PROJECT, COMMANDS)))
     for offer in offers:
         registry.load_offer(offer)
-    if registry.problems and switched_on("ISTHMUS_STRICT_PLUGINS"):
+    if switched_on("ISTHMUS_STRICT_PLUGINS") and registry.problems:
         lines = "\n".join(f"  {problem}" for problem in registry.problems)
         raise PartError(f"ISTHMUS_STRICT_PLUGINS is set, and plugins have problems:\n{lines}")
     return registry
@@ -197,6 +219,12 @@ def discover(built_in: Iterable[str] = BUILT_IN) -> Registry:
 def get_registry() -> Registry:
     """The registry of this process, made at the first call; problems are logged, once."""
     registry = discover()
-    for problem in (*registry.problems, *registry.notes):
+    for problem in (*registry._problems, *registry._notes):  # those of strangers
         logger.warning("plugin %s", problem)
     return registry
+
+
+def _kind_of(module: str) -> str:
+    """`isthmus.plugins.connectors.mlp` -> `connector`: its folder is named as the kind's hook."""
+    folder = module.split(".")[-2]
+    return next((kind for kind, hook in PART_HOOKS.items() if hook == f"register_{folder}"), "")

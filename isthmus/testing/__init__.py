@@ -10,6 +10,7 @@ it did, what was promised, and where the promise is written. No network and no G
 """
 
 from isthmus.testing.benchmark import check_benchmark
+from isthmus.testing.chat_model import check_chat_model
 from isthmus.testing.connector import check_connector
 from isthmus.testing.encoder import check_encoder
 from isthmus.testing.llm import check_llm
@@ -33,6 +34,7 @@ from isthmus.testing.tuner import check_tuner
 __all__ = [
     "ContractBroken",
     "check_benchmark",
+    "check_chat_model",
     "check_connector",
     "check_encoder",
     "check_llm",

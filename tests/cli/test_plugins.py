@@ -46,8 +46,9 @@ def test_problems_stand_below_and_do_not_fail_the_command(site: Site) -> None:
     result = run()
     assert result.exit_code == 0
     assert "problem: isthmus-broken 0.3 (isthmus_broken): ZeroDivisionError" in result.stdout
-    clashing = [line for line in result.stdout.splitlines() if line.startswith("connector  same")]
-    assert [cells(line)[-1] for line in clashing] == ["name taken twice"] * 2
+    rows = [cells(line) for line in result.stdout.splitlines()]
+    clashing = [row for row in rows if row[:2] == ["connector", "same"]]
+    assert [row[-1] for row in clashing] == ["name taken twice"] * 2
 
 
 def test_verbs_of_plugins_are_listed(site: Site) -> None:

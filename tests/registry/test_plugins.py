@@ -262,3 +262,28 @@ def test_a_built_in_part_is_found_without_other_kinds_and_strangers(site: Site) 
 def test_a_part_that_nobody_has_is_told_the_nearest() -> None:
     with pytest.raises(PartError, match=r"no benchmark is called 'poppe'.*Did you mean 'pope'"):
         find("benchmark", "poppe")
+
+
+def test_built_in_parts_come_in_when_their_kind_is_asked_for() -> None:
+    code = (
+        "import sys; from isthmus.registry import discover\n"
+        "registry = discover()\n"
+        "print('openai' in registry.names('chat_model'), 'torch' in sys.modules)\n"
+        "print(registry.find('connector', 'mlp').name, 'torch' in sys.modules)\n"
+        "print(len(registry.plugins) == len({entry.module for entry in registry.entries()}))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "ISTHMUS_DISABLE_PLUGIN_AUTOLOAD": "1"},
+    ).stdout
+    assert shown.splitlines() == ["True False", "mlp True", "True"]
+
+
+def test_the_folder_of_a_built_in_module_is_named_for_its_kind() -> None:
+    """Or it would come in for a kind that nobody asked for."""
+    for entry in plugins.discover().entries():
+        if entry.builtin:
+            assert entry.module.split(".")[2] == f"{entry.kind}s"

@@ -57,6 +57,12 @@ def test_every_built_in_part_is_listed(kind: str) -> None:
     assert {part["type"] for part in PARTS[kind]} == there
 
 
+def test_every_built_in_chat_model_is_tried_in_its_own_tests() -> None:
+    folder = Path(__file__).parents[1] / "plugins" / "chat_models"
+    for name in get_registry().names("chat_model"):
+        assert "check_chat_model(" in (folder / f"test_{name}.py").read_text()
+
+
 @pytest.mark.parametrize("part", PARTS["template"], ids=str)
 def test_template_conforms(part: dict[str, Any]) -> None:
     tokenizer = copy.deepcopy(tiny_tokenizer())

@@ -1,7 +1,7 @@
 """A trained model that answers: what chat, generate, evaluate and serve stand on."""
 
-from isthmus.core.assistant.assistant import Assistant
+from isthmus.core.assistant.assistant import Assistant, FullAnswer
 from isthmus.core.assistant.messages import Conversation, Message
 from isthmus.core.assistant.opening import assistant_of, load, name_of
 
-__all__ = ["Assistant", "Conversation", "Message", "assistant_of", "load", "name_of"]
+__all__ = ["Assistant", "Conversation", "FullAnswer", "Message", "assistant_of", "load", "name_of"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from isthmus.core import config as configs
@@ -10,9 +11,19 @@ from isthmus.core.assistant.answer_text import AnswerText
 from isthmus.core.assistant.messages import Conversation, Message, read_messages
 from isthmus.core.contracts import Sample, Template
 from isthmus.core.data.pack import encode_prompt
-from isthmus.core.model.generate import Prompt, Settings, Stops, generate, stream
+from isthmus.core.model.generate import Ending, Prompt, Settings, Stops, generate, stream
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import PartError
+
+
+@dataclass(frozen=True)
+class FullAnswer:
+    """An answer, why it ended, and how many tokens it and its prompt have (visual ones too)."""
+
+    text: str
+    ending: Ending
+    prompt_tokens: int
+    tokens: int
 
 
 class Assistant:
@@ -49,7 +60,7 @@ class Assistant:
         and ImageError for messages that are wrong.
         """
         settings = _settings(max_new_tokens, temperature, top_p, seed)
-        return self._answers([self._prompt(messages, "messages")], settings)[0]
+        return self._full_answers([self._prompt(messages, "messages")], settings)[0].text
 
     def stream(
         self,
@@ -80,16 +91,39 @@ class Assistant:
         What is drawn for a conversation follows from its number, by default its place in
         the list, and from `seed`; not from its neighbours in a batch.
         """
+        answers = self.full_answers(
+            conversations,
+            batch_size,
+            numbers=numbers,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+        )
+        return [answer.text for answer in answers]
+
+    def full_answers(
+        self,
+        conversations: Sequence[Sequence[Message] | Conversation],
+        batch_size: int = 8,
+        *,
+        numbers: Sequence[int] | None = None,
+        max_new_tokens: int = 512,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> list[FullAnswer]:
+        """`answer`, with what there is to know of each answer besides its words."""
         settings = _settings(max_new_tokens, temperature, top_p, seed)
         numbers = range(len(conversations)) if numbers is None else numbers
-        texts: list[str] = []
+        answers: list[FullAnswer] = []
         for first in range(0, len(conversations), batch_size):
             prompts = [
                 self._prompt(conversations[i], f"conversations[{i}]", numbers[i])
                 for i in range(first, min(first + batch_size, len(conversations)))
             ]
-            texts += self._answers(prompts, settings)
-        return texts
+            answers += self._full_answers(prompts, settings)
+        return answers
 
     def _prompt(
         self, messages: Sequence[Message] | Conversation, where: str, number: int = 0
@@ -101,13 +135,14 @@ class Assistant:
             encoded.ids, encoded.visual, encoded.images, number, encoded.stands, encoded.texts
         )
 
-    def _answers(self, prompts: Sequence[Prompt], settings: Settings) -> list[str]:
-        texts = []
-        for answer in generate(self.model, prompts, settings, self.stops):
+    def _full_answers(self, prompts: Sequence[Prompt], settings: Settings) -> list[FullAnswer]:
+        answers = []
+        generated = generate(self.model, prompts, settings, self.stops)
+        for prompt, answer in zip(prompts, generated, strict=True):
             text = AnswerText(self.tokenizer, self._stop)
             text.add(list(answer.ids))
-            texts.append(text.text)
-        return texts
+            answers.append(FullAnswer(text.text, answer.ending, len(prompt.ids), len(answer.ids)))
+        return answers
 
     def _pieces(self, prompt: Prompt, settings: Settings) -> Iterator[str]:
         text = AnswerText(self.tokenizer, self._stop)

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
         percent,
         quoted,
     )
+    from isthmus.core.contracts.chat_model import (
+        BatchChatModel,
+        ChatModel,
+        ChatParameters,
+        ChatReply,
+        ChatRequest,
+        Finish,
+        Price,
+    )
     from isthmus.core.contracts.connector import (
         VISUAL_SEEN,
         VISUAL_STATES,
@@ -85,6 +94,7 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "benchmark": "Benchmark Id JudgedBenchmark Outcome Question Reply Totals percent quoted",
+    "chat_model": "BatchChatModel ChatModel ChatParameters ChatReply ChatRequest Finish Price",
     "connector": "VISUAL_SEEN VISUAL_STATES AnyConnector Connector ConnectorText "
     "CrossAttentionConnector QueryConnector",
     "conversation": "ImageSlot Picture Role Sample Turn",
@@ -110,8 +120,13 @@ __all__ = [
     "VISUAL_STATES",
     "AnyConnector",
     "Batch",
+    "BatchChatModel",
     "Benchmark",
     "CausalLLM",
+    "ChatModel",
+    "ChatParameters",
+    "ChatReply",
+    "ChatRequest",
     "CheckpointSaved",
     "Config",
     "Connector",
@@ -127,6 +142,7 @@ __all__ = [
     "Example",
     "FeatureStore",
     "Features",
+    "Finish",
     "Grid",
     "Grids",
     "HandOver",
@@ -148,6 +164,7 @@ __all__ = [
     "Picture",
     "Place",
     "Preparer",
+    "Price",
     "QueryConnector",
     "Question",
     "Reply",

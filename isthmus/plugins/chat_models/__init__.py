@@ -1,0 +1,1 @@
+"""Built-in chat models: endpoints, batches, recorded answers, local models and our own."""
