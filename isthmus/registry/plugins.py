@@ -35,6 +35,8 @@ BUILT_IN = tuple(
         "encoders.siglip",
         "encoders.dinov2",
         "encoders.timm",
+        "encoders.tiles",
+        "encoders.concat",
         "connectors.linear",
         "connectors.mlp",
         "connectors.identity",

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isthmus.core.config.fields import resolve
 from isthmus.core.contracts import PartConfig
 
 TOLERANCE = 1e-5
@@ -55,8 +56,9 @@ def in_worker(thing: Any) -> Any:
 def check_config(config: PartConfig) -> None:
     """A configuration goes to data workers and into YAML, and comes back the same."""
     owner = config.owner.__qualname__
+    written = config.model_dump(mode="json")
     promise(
-        type(config).model_validate(config.model_dump(mode="json")) == config,
+        type(config).model_validate(written, context={"resolve": resolve}) == config,
         f"{owner}.Config: written out as plain values and read again it is another one",
     )
     promise(in_worker(config) == config, f"{owner}.Config: in a data worker it is another one")

@@ -57,7 +57,7 @@ class Snapshot:
             added = tuners.get(name, ())
             entry = PartEntry(tuners=tuple(dump_part(tuner) for tuner in added))
             additions = [tuner.build().added(part) for tuner in added]
-            if name in unchanged and config.pretrained and all(additions):
+            if name in unchanged and config.all_pretrained and all(additions):
                 config = _absolute(config)
                 entry = replace(entry, reference=config.pretrained, sha256=unchanged[name])
                 state = {key: state[key] for names in additions for key in names}
@@ -130,7 +130,12 @@ def _absolute(config: PartConfig) -> PartConfig:
     """A local folder or file by its full path, so that the checkpoint loads from anywhere."""
     source = config.pretrained or ""
     place = Path(source).expanduser()
-    if not place.exists():
-        return config
-    fields = [name for name, value in config if str(value) == source]
-    return config.model_copy(update={name: str(place.resolve()) for name in fields})
+    changes: dict[str, Any] = {}
+    for name, value in config:
+        if isinstance(value, PartConfig):
+            changes[name] = _absolute(value)
+        elif isinstance(value, tuple) and any(isinstance(each, PartConfig) for each in value):
+            changes[name] = tuple(map(_absolute, value))
+        elif str(value) == source and place.exists():
+            changes[name] = str(place.resolve())
+    return config.model_copy(update=changes)

@@ -81,6 +81,12 @@ class PartConfig(Config):
         """Hub id or folder that the weights come from; None when they are drawn."""
         return None
 
+    @property
+    def all_pretrained(self) -> bool:
+        """Whether every weight comes from there, so that a checkpoint may name the source of a
+        part that did not learn, instead of copying it."""
+        return self.pretrained is not None
+
     @classmethod
     def open_kind(cls) -> str | None:
         """Kind whose every part may stand in a field of this type: that of a contract's own

@@ -8,6 +8,7 @@ from typing import Any
 from isthmus.core.contracts import PartConfig
 from isthmus.core.model.config import ModelConfig
 from isthmus.core.model.draw import drawn_from
+from isthmus.core.model.newlines import wants_newline
 from isthmus.core.model.tokenizer import Texts
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import PartError, did_you_mean
@@ -52,5 +53,6 @@ def _connector(config: PartConfig, built: dict[str, Any], seed: int, given: dict
             f"connector {config.owner.name}: its widths follow from the encoder and the llm; "
             f"build {' and '.join(missing)} with it"
         )
-    widths = {"dim_in": built["encoder"].dim, "dim_out": built["llm"].dim}
+    encoder, llm = built["encoder"], built["llm"]
+    widths = {"dim_in": encoder.dim, "dim_out": llm.dim, "newline": wants_newline(encoder)}
     return drawn_from(config, "connector", seed, given | widths)

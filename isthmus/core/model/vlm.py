@@ -107,6 +107,7 @@ class VisionLanguageModel(nn.Module):
             "tokenizer_object": getattr(part, "tokenizer", None),
             "dim_in": getattr(part, "dim_in", None),
             "dim_out": getattr(part, "dim_out", None),
+            "newline": getattr(part, "newline", None) is not None,
         }
         fresh = drawn_from(part.blueprint(), name, seed, given)
         weights = next(iter(part.parameters()), None)

@@ -27,7 +27,7 @@ class History:
     @staticmethod
     def begin(parts: Mapping[str, nn.Module], config: ModelConfig) -> History:
         """Of a model just built. Hashes are taken before anything is cast."""
-        published = [name for name, part in config.parts() if part.pretrained and name in parts]
+        published = [name for name, part in config.parts() if part.all_pretrained and name in parts]
         return History(hashes={name: weights_hash(parts[name]) for name in published})
 
     @staticmethod

@@ -8,27 +8,27 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from isthmus import hookimpl
-from isthmus.core.contracts import Connector, Features
+from isthmus.core.model.newlines import RowConnector
 
 
-class Mlp(Connector, name="mlp"):
+class Mlp(RowConnector, name="mlp"):
     """Two-layer MLP (Liu et al. 2023, arXiv:2310.03744). (tokens dim_in) -> (tokens dim_out)"""
 
-    class Config(Connector.Config):
+    class Config(RowConnector.Config):
         """Configuration of `mlp`."""
 
         depth: int = Field(default=2, ge=1)
         """Number of linear layers."""
 
-    def __init__(self, config: Config, dim_in: int, dim_out: int) -> None:
-        super().__init__(config, dim_in, dim_out)
+    def __init__(self, config: Config, dim_in: int, dim_out: int, newline: bool = False) -> None:
+        super().__init__(config, dim_in, dim_out, newline)
         layers: list[nn.Module] = [nn.Linear(dim_in, dim_out)]
         for _ in range(config.depth - 1):
             layers += [nn.GELU(), nn.Linear(dim_out, dim_out)]
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, features: Features) -> Tensor:
-        projected: Tensor = self.layers(features.values)
+    def project(self, values: Tensor) -> Tensor:
+        projected: Tensor = self.layers(values)
         return projected
 
 
