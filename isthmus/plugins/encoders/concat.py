@@ -108,49 +108,40 @@ class Concat(Encoder, name="concat"):
         self.dims = [encoder.dim for encoder in self.encoders]
         self.dim = sum(self.dims)
         transforms = tuple(encoder.transform for encoder in self.encoders)
-        frames = [_frame(config, index, each) for index, each in enumerate(transforms)]
-        crops = [t(Image.new("RGB", (32, 32))) for t in transforms]
-        self.crops = [len(crop) for crop in crops]
-        self.sizes = [(crop.shape[2], crop.shape[3]) for crop in crops]
-        size = max(high for high, _ in frames), max(wide for _, wide in frames)
-        grids = [t.grids((32, 32))[0] for t in transforms]
-        common = _common(config, grids) if config.by == "channel" else None
+        self.frames = [_frame(config, index, each) for index, each in enumerate(transforms)]
+        blank = Image.new("RGB", (32, 32))
+        self.crops = [len(transform(blank)) for transform in transforms]
+        self.grids = [transform.grids(blank.size)[0] for transform in transforms]
+        size = max(high for high, _ in self.frames), max(wide for _, wide in self.frames)
+        common = _common(config, self.grids) if config.by == "channel" else None
         self.transform = ConcatTransform(transforms, size, common)
 
     def forward(self, images: Images) -> Features:
         crops = rearrange(images.pixels, "(images n) c h w -> images n c h w", n=sum(self.crops))
-        seen = []
-        for encoder, own, (high, wide) in zip(
-            self.encoders, torch.split(crops, self.crops, dim=1), self.sizes, strict=True
-        ):
-            pixels = rearrange(own[..., :high, :wide], "images n c h w -> (images n) c h w")
-            grids = encoder.transform.grids((wide, high))
-            counts = (own.shape[1],) * len(images)
-            with torch.set_grad_enabled(learns(encoder) and torch.is_grad_enabled()):
-                found: Features = encoder(Images(pixels, counts, (grids,) * len(images)))
-            seen.append(_by_image(found))
-        joined = self._channels(seen) if self.transform.grid else self._sequence(seen)
+        runs = torch.split(crops, self.crops, dim=1)
+        seen = [self._look(index, run) for index, run in enumerate(runs)]
+        common = self.transform.grid
+        if common is None:
+            joined = torch.cat([self._spread(i, each) for i, each in enumerate(seen)], dim=1)
+        else:
+            pairs = zip(seen, self.grids, strict=True)
+            joined = torch.cat([_resized(each, grid, common) for each, grid in pairs], dim=2)
         return Features(joined.flatten(0, 1), images.grids)
 
-    def _channels(self, seen: list[Tensor]) -> Tensor:
-        """Of each encoder (images tokens dim) -> (images tokens dims), on the common grid."""
-        common = self.transform.grid
-        grids = [encoder.transform.grids((32, 32))[0] for encoder in self.encoders]
-        maps = [
-            values if grid == common else _resized(values, grid, common)
-            for values, grid in zip(seen, grids, strict=True)
-            if common is not None
-        ]
-        return torch.cat(maps, dim=2)
+    def _look(self, index: int, crops: Tensor) -> Tensor:
+        """What an encoder makes of its (images crops 3 height width) -> (images tokens dim)"""
+        encoder, (high, wide) = self.encoders[index], self.frames[index]
+        count, each, *_ = crops.shape
+        pixels = crops[..., :high, :wide].flatten(0, 1)
+        own = Images(pixels, (each,) * count, ((self.grids[index],),) * count)
+        with torch.set_grad_enabled(learns(encoder) and torch.is_grad_enabled()):
+            features: Features = encoder(own)
+        return rearrange(features.values, "(images n) dim -> images n dim", images=count)
 
-    def _sequence(self, seen: list[Tensor]) -> Tensor:
-        """Of each encoder (images tokens dim) -> (images all-tokens dims), zeros elsewhere."""
-        before = [sum(self.dims[:index]) for index in range(len(self.dims))]
-        wide = [
-            functional.pad(values, (start, self.dim - start - values.shape[2]))
-            for values, start in zip(seen, before, strict=True)
-        ]
-        return torch.cat(wide, dim=1)
+    def _spread(self, index: int, values: Tensor) -> Tensor:
+        """(images tokens dim) in channels of their own among those of all, zeros beside them."""
+        before = sum(self.dims[:index])
+        return functional.pad(values, (before, self.dim - before - self.dims[index]))
 
     def train(self, mode: bool = True) -> Self:
         """Like `nn.Module.train`, but an encoder in which nothing learns stays in eval mode."""
@@ -186,23 +177,17 @@ def _common(config: Concat.Config, grids: Sequence[Grid]) -> Grid:
                 f"encoder concat: encoders[{index}]: its class and register tokens have no place "
                 "on a common grid; write `select: patch` there, or `by: sequence`"
             )
-    first = grids[0]
-    height, width = config.grid or (first.height, first.width)
-    return Grid(height, width)
-
-
-def _by_image(features: Features) -> Tensor:
-    """(images tokens dim), of images that all have as many."""
-    return rearrange(features.values, "(images n) dim -> images n dim", images=len(features.grids))
+    return Grid(*config.grid) if config.grid else grids[0]
 
 
 def _resized(values: Tensor, grid: Grid, common: Grid) -> Tensor:
-    """(images tokens dim) of one grid, bilinearly on another; in fp32, since bf16 would round
-    what is between two patches."""
-    maps = rearrange(values.float(), "images (h w) dim -> images dim h w", h=grid.height)
+    """(images tokens dim) of one grid, bilinearly on another, where it is another."""
+    if grid == common:
+        return values
+    maps = rearrange(values, "images (h w) dim -> images dim h w", h=grid.height)
     size = common.height, common.width
     resized = functional.interpolate(maps, size, mode="bilinear", align_corners=False)
-    return rearrange(resized, "images dim h w -> images (h w) dim").to(values.dtype)
+    return rearrange(resized, "images dim h w -> images (h w) dim")
 
 
 @hookimpl
