@@ -37,6 +37,7 @@ BUILT_IN = tuple(
         "encoders.timm",
         "encoders.tiles",
         "encoders.concat",
+        "encoders.vit",
         "connectors.linear",
         "connectors.mlp",
         "connectors.identity",
