@@ -49,6 +49,7 @@ BUILT_IN = tuple(
         "templates.tokenizer",
         "sources.llava",
         "sources.messages",
+        "sources.video",
         "objectives.lm",
         "tuners.frozen",
         "tuners.full",
