@@ -54,6 +54,7 @@ BUILT_IN = tuple(
         "tuners.frozen",
         "tuners.full",
         "tuners.lora",
+        "tuners.by_module",
         "benchmarks.scienceqa",
         "benchmarks.llava_bench",
         "benchmarks.pope",

@@ -34,6 +34,8 @@ class Encoder(Part, nn.Module, ABC):
             Known before a weight is loaded, for encoders that are built around others."""
             return 1
 
+    config: Config
+
     @property
     def encoder_layers(self) -> Sequence[nn.Module]:
         """Its blocks, each of which runs once, by its `forward`: for recomputing, compiling and

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from einops import rearrange
@@ -56,9 +56,10 @@ class ConcatTransform(ImageTransform):
 
 
 class Concat(Encoder, name="concat"):
-    """Fused encoders (Karamcheti et al. 2024, arXiv:2402.07865; Tong et al. 2024, arXiv:2406.16860).
+    """Fused encoders. (crops 3 height width) -> (tokens dim), dim being the sum of their widths.
 
-    (crops 3 height width) -> (tokens dim), where dim is the sum of the encoders' widths.
+    By channel as in Prismatic (Karamcheti et al. 2024, arXiv:2402.07865) and Cambrian-1 (Tong et
+    al. 2024, arXiv:2406.16860).
     """
 
     class Config(Encoder.Config):
@@ -100,14 +101,16 @@ class Concat(Encoder, name="concat"):
                 yield ("grid",), "maps keep their grids in a sequence; leave it out"
 
     config: Config
+    transform: ConcatTransform
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.encoders = nn.ModuleList(encoder.build() for encoder in config.encoders)
-        self.dims = [encoder.dim for encoder in self.encoders]
+        encoders: list[Encoder] = [encoder.build() for encoder in config.encoders]
+        self.encoders: Any = nn.ModuleList(encoders)
+        self.dims = [encoder.dim for encoder in encoders]
         self.dim = sum(self.dims)
-        transforms = tuple(encoder.transform for encoder in self.encoders)
+        transforms = tuple(encoder.transform for encoder in encoders)
         self.frames = [_frame(config, index, each) for index, each in enumerate(transforms)]
         blank = Image.new("RGB", (32, 32))
         self.crops = [len(transform(blank)) for transform in transforms]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from einops import rearrange
@@ -106,6 +105,7 @@ class Tiles(Encoder, name="tiles"):
                 )
 
     config: Config
+    transform: TilesTransform
 
     def __init__(self, config: Config) -> None:
         super().__init__()

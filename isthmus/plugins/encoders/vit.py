@@ -131,7 +131,7 @@ class Vit(Encoder, name="vit"):
         config, dtype = self.config, self.norm.weight.dtype
         maps = self.stem(normalise(images.pixels, config.mean, config.std, dtype))
         tokens = rearrange(maps, "images dim h w -> images (h w) dim")
-        tokens = tokens + (self.waves if self.positions is None else self.positions.weight).to(dtype)
+        tokens = tokens + self._places().to(dtype)
         if self.training and config.drop:
             tokens = _some(tokens, config.drop)
         if self.class_token is not None:
@@ -146,6 +146,9 @@ class Vit(Encoder, name="vit"):
         if config.pool == "mean":
             return Features(patches.mean(dim=1), images.grids)
         return Features(patches.flatten(0, 1), images.grids)
+
+    def _places(self) -> Tensor:
+        return self.get_buffer("waves") if self.positions is None else self.positions.weight
 
     @property
     def encoder_layers(self) -> Sequence[nn.Module]:

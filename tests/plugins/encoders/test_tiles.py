@@ -220,7 +220,7 @@ def test_without_newlines_the_connector_gets_no_token() -> None:
 
 
 def test_identity_cannot_end_rows() -> None:
-    with pytest.raises(PartError, match="newline behind every row.*`newline: false`"):
+    with pytest.raises(PartError, match=r"newline behind every row.*`newline: false`"):
         Identity.Config().build(dim_in=4, dim_out=4, newline=True)
 
 
@@ -241,6 +241,6 @@ def test_a_wrong_layout_is_refused_with_its_place() -> None:
         values = {"encoder": {"type": "tiles", "encoder": inner, "layouts": layouts}}
         with pytest.raises(ConfigError, match=r"encoder\.layouts"):
             load(ModelConfig, values)
+    bad = {"type": "clip", "config": {"patchsize": 8}}
     with pytest.raises(ConfigError, match=r"encoder\.encoder\.config\.patchsize"):
-        bad = {"type": "clip", "config": {"patchsize": 8}}
         load(ModelConfig, {"encoder": {"type": "tiles", "encoder": bad}})

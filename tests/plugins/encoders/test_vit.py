@@ -111,7 +111,9 @@ def test_patches_are_those_of_transformers() -> None:
     model.layernorm.load_state_dict(encoder.norm.state_dict())
     names = dict(zip("qkv", ("q_proj", "k_proj", "v_proj"), strict=True))
     for ours, theirs in zip(encoder.blocks, model.layers, strict=True):
-        weights = zip(names, ours.attn.qkv.weight.chunk(3), ours.attn.qkv.bias.chunk(3), strict=True)
+        weights = zip(
+            names, ours.attn.qkv.weight.chunk(3), ours.attn.qkv.bias.chunk(3), strict=True
+        )
         for name, weight, bias in weights:
             layer = getattr(theirs.attention, names[name])
             layer.weight.copy_(weight)
@@ -146,7 +148,9 @@ def test_the_conv_stem_is_its_layers_one_by_one() -> None:
         values = functional.conv2d(values, conv.weight, stride=2, padding=1)
         flat = values.flatten(1)
         mean, variance = flat.mean(1), flat.var(1, unbiased=False)
-        values = (values - mean[:, None, None, None]) / (variance + 1e-5).sqrt()[:, None, None, None]
+        values = (values - mean[:, None, None, None]) / (variance + 1e-5).sqrt()[
+            :, None, None, None
+        ]
         values = functional.gelu(values * norm.weight[:, None, None] + norm.bias[:, None, None])
     wanted = torch.einsum("nchw,dc->ndhw", values, layers[-1].weight[:, :, 0, 0])
     wanted = wanted + layers[-1].bias[:, None, None]

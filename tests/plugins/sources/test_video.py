@@ -27,7 +27,12 @@ def film(folder: Path, count: int, name: str = "{}.png") -> Path:
 
 def record(video: Any = "clips/a", said: str = "<video>\nWhat?", **more: Any) -> dict[str, Any]:
     turns = [{"from": "human", "value": said}, {"from": "gpt", "value": "Left."}]
-    return {"id": "7", "conversations": turns, **({} if video is None else {"video": video}), **more}
+    return {
+        "id": "7",
+        "conversations": turns,
+        **({} if video is None else {"video": video}),
+        **more,
+    }
 
 
 def config(folder: Path, *records: dict[str, Any], **fields: Any) -> Video.Config:
