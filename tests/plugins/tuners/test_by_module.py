@@ -60,6 +60,12 @@ def test_each_module_learns_in_its_own_way_and_at_its_own_rate() -> None:
     assert {*adapters.parameters, *plain.parameters} == found
 
 
+def test_a_layer_cannot_be_adapted_from_inside_itself() -> None:
+    modules = {"encoders.0.blocks.layers.0.mlp.fc1": Lora.Config()}
+    with pytest.raises(PartError, match="tuner lora: Linear has no linear layer to adapt"):
+        ByModule.Config(modules=modules).build().apply(encoder())
+
+
 def test_a_module_that_is_not_there_is_named_with_those_that_are() -> None:
     tuner = ByModule.Config(modules={"encoder.1": Full.Config()}).build()
     with pytest.raises(PartError, match=r"no module 'encoder.1'.*There are: encoders, encoders.0"):
