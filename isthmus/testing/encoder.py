@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from isthmus.core.contracts import Encoder, Features, Images
+from isthmus.core.train.tuning import set_precision
 from isthmus.testing.promises import (
     build,
     check_config,
@@ -94,9 +95,8 @@ def _check_layers(encoder: Encoder, images: Images) -> None:
 
 def _check_dtype(encoder: Encoder, images: Images) -> None:
     """Frozen in a bf16 run it is stored in bf16, and run as training runs it."""
-    stored = copy.deepcopy(encoder)
-    for parameter in stored.parameters():
-        parameter.data = parameter.data.bfloat16()
+    stored = copy.deepcopy(encoder).requires_grad_(False)
+    set_precision({"encoder": stored}, True, {"encoder": frozenset()})
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         values = _look(stored, images).values
     promise(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
@@ -217,6 +218,14 @@ def test_without_newlines_the_connector_gets_no_token() -> None:
     assert model.connector.newline is None
     grids = model.encoder.transform.grids((64, 64))
     assert model.connector.config.num_tokens(grids) == 16 + 64
+
+
+def test_a_connector_that_is_drawn_anew_keeps_its_newline(models) -> None:
+    ours, _, _ = models
+    model = copy.deepcopy(ours)
+    model.reset("connector", seed=1)
+    assert model.connector.newline.shape == (32,)
+    assert not torch.equal(model.connector.newline, ours.connector.newline)
 
 
 def test_identity_cannot_end_rows() -> None:
