@@ -94,8 +94,10 @@ class Vit(Encoder, name="vit"):
         super().__init__()
         self.config, self.dim = config, config.dim
         side = config.image_size // config.patch_size
-        self.stem = _conv_stem(config) if config.stem == "conv" else _patches(config)
-        self.class_token = _token(self.dim) if config.class_token else None
+        self.stem = _stem(config)
+        self.class_token = (
+            nn.Parameter(torch.randn(self.dim) * self.dim**-0.5) if config.class_token else None
+        )
         self.positions = nn.Embedding(side**2, self.dim) if config.positions == "learnt" else None
         if self.positions is None:
             self.register_buffer("waves", waves(side, self.dim), persistent=False)
@@ -140,12 +142,11 @@ class Vit(Encoder, name="vit"):
         for block in self.blocks:
             tokens = block(tokens)
         tokens = self.norm(tokens)
-        patches = tokens if self.class_token is None else tokens[:, 1:]
         if config.pool == "cls":
             return Features(tokens[:, 0], images.grids)
-        if config.pool == "mean":
-            return Features(patches.mean(dim=1), images.grids)
-        return Features(patches.flatten(0, 1), images.grids)
+        patches = tokens if self.class_token is None else tokens[:, 1:]
+        values = patches.mean(dim=1) if config.pool else patches.flatten(0, 1)
+        return Features(values, images.grids)
 
     def _places(self) -> Tensor:
         return self.get_buffer("waves") if self.positions is None else self.positions.weight
@@ -155,18 +156,11 @@ class Vit(Encoder, name="vit"):
         return list(self.blocks)
 
 
-def _token(dim: int) -> nn.Parameter:
-    return nn.Parameter(torch.randn(dim) * dim**-0.5)
-
-
-def _patches(config: Vit.Config) -> nn.Module:
-    return nn.Conv2d(3, config.dim, config.patch_size, stride=config.patch_size)
-
-
-def _conv_stem(config: Vit.Config) -> nn.Module:
-    """Convolutions that halve the side until a patch is a pixel, widening to the model's width
-    (Xiao et al. 2021, arXiv:2106.14881). Group norms of one group: a batch's other pictures, and
-    other processes, have no part in them."""
+def _stem(config: Vit.Config) -> nn.Module:
+    """One layer for a patch; or convolutions that halve the side until a patch is a pixel (Xiao et
+    al. 2021, arXiv:2106.14881), with norms that know no other picture."""
+    if config.stem == "patch":
+        return nn.Conv2d(3, config.dim, config.patch_size, stride=config.patch_size)
     halvings = config.patch_size.bit_length() - 1
     widths = [max(1, config.dim >> (halvings - 1 - step)) for step in range(halvings)]
     layers: list[nn.Module] = []
