@@ -69,6 +69,7 @@ def _absent(setting: Any, where: str) -> Iterator[str]:
         weights = setting.pretrained if isinstance(setting, PartConfig) else None
         if (
             weights
+            and any(value == weights for _, value in setting)  # not that of a part inside it
             and weights.startswith((".", "/", "~"))
             and not Path(weights).expanduser().exists()
         ):

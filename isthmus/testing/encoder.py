@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from isthmus.core.contracts import Encoder, Features, Images
+from isthmus.core.train.tuning import set_precision
 from isthmus.testing.promises import (
     build,
     check_config,
@@ -20,6 +23,9 @@ from isthmus.testing.promises import (
     promise,
 )
 from isthmus.testing.tiny import tiny_pictures
+
+SIZES = ((1, 1), (3, 500), (500, 3), (97, 61))
+"""Width and height of pictures that a promise is most easily broken for."""
 
 
 def check_encoder(
@@ -34,6 +40,9 @@ def check_encoder(
     _check_features(encoder, images)
     _check_alone(encoder, pictures)
     _check_dark(encoder)
+    _check_any_size(encoder)
+    _check_layers(encoder, images)
+    _check_dtype(encoder, images)
 
     def run(part: Encoder) -> Tensor:
         with torch.no_grad():
@@ -41,12 +50,59 @@ def check_encoder(
 
     check_rebuilding(encoder, run, lambda plan, seed: build(plan, seed, **runtime))
     # Last: train mode may leave its mark on running statistics.
-    check_gradient(encoder, lambda: encoder(images).values)
+    for batch in (images, encoder.blank()):
+        check_gradient(encoder, partial(_values, encoder, batch))
+
+
+def _values(encoder: Encoder, images: Images) -> Tensor:
+    return _look(encoder, images).values
 
 
 def _look(encoder: Encoder, images: Images) -> Features:
     features: Features = encoder(images)
     return features
+
+
+def _check_any_size(encoder: Encoder) -> None:
+    """Grids are read off the size alone, and are right for a strip and for a single pixel."""
+    name = type(encoder).__qualname__
+    for size in SIZES:
+        images = Images.of([Image.new("RGB", size, "grey")], encoder.transform)
+        promise(
+            len(images.grids[0]) == encoder.config.maps,
+            f"{name}: Config.maps says {encoder.config.maps} grids of a picture; one of {size} "
+            f"pixels has {len(images.grids[0])}",
+        )
+        with torch.no_grad():
+            _check_features(encoder, images)
+
+
+def _check_layers(encoder: Encoder, images: Images) -> None:
+    """What is computed twice to save memory must run, and once."""
+    ran: list[nn.Module] = []
+    layers = list(encoder.encoder_layers)
+    handles = [layer.register_forward_hook(lambda layer, *_: ran.append(layer)) for layer in layers]
+    with torch.no_grad():
+        _look(encoder, images)
+    for handle in handles:
+        handle.remove()
+    promise(
+        sorted(map(id, ran)) == sorted(map(id, layers)),
+        f"{type(encoder).__qualname__}.encoder_layers: each of its {len(layers)} layers runs once, "
+        f"by its forward; there were {len(ran)} runs",
+    )
+
+
+def _check_dtype(encoder: Encoder, images: Images) -> None:
+    """Frozen in a bf16 run it is stored in bf16, and run as training runs it."""
+    stored = copy.deepcopy(encoder).requires_grad_(False)
+    set_precision({"encoder": stored}, True, {"encoder": frozenset()})
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        values = _look(stored, images).values
+    promise(
+        values.is_floating_point() and bool(values.isfinite().all()),
+        f"{type(encoder).__qualname__}: stored in bf16, it gives features that are not finite",
+    )
 
 
 def _check_transform(encoder: Encoder, pictures: Sequence[Image.Image]) -> None:

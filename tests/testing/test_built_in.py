@@ -39,6 +39,8 @@ PARTS: dict[str, list[dict[str, Any]]] = {
         {"type": "llava", "image_first": True, "limit": 2},
         {"type": "llava", "stream": True},
         {"type": "messages", "weight": 0.5},
+        {"type": "video", "frames": 1},
+        {"type": "video", "timestamps": False, "stream": True},
     ],
     "objective": [{"type": "lm"}, {"type": "lm", "rows": 3}],
     "tuner": [
@@ -46,6 +48,10 @@ PARTS: dict[str, list[dict[str, Any]]] = {
         {"type": "full", "lr": 1e-4},
         {"type": "lora", "r": 2},
         {"type": "lora", "r": 2, "targets": ["0"], "hand_over": "keep"},
+        {
+            "type": "by_module",
+            "modules": {"layers.0": "full", "layers.2": {"type": "full", "lr": 1e-4}},
+        },
     ],
 }
 
@@ -82,8 +88,11 @@ def says(kind: str, question: str) -> dict[str, Any]:
     if kind == "messages":
         talk = [{"role": "user", "content": question}, {"role": "assistant", "content": "A cat."}]
         return {"id": "a", "messages": talk, "images": images}
+    if kind == "video":
+        question = question.replace("<image>", "it") + "<video>" * bool(images)
     talk = [{"from": "human", "value": question}, {"from": "gpt", "value": "A cat."}]
-    return {"id": "a", "conversations": talk, "image": images}
+    seen = {"video" if kind == "video" else "image": images or None}
+    return {"id": "a", "conversations": talk, **seen}
 
 
 @pytest.mark.parametrize("part", PARTS["source"], ids=str)

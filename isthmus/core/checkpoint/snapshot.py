@@ -145,7 +145,12 @@ def _absolute(config: PartConfig) -> PartConfig:
     """A local folder or file by its full path, so that the checkpoint loads from anywhere."""
     source = config.pretrained or ""
     place = Path(source).expanduser()
-    if not place.exists():
-        return config
-    fields = [name for name, value in config if str(value) == source]
-    return config.model_copy(update={name: str(place.resolve()) for name in fields})
+    changes: dict[str, Any] = {}
+    for name, value in config:
+        if isinstance(value, PartConfig):
+            changes[name] = _absolute(value)
+        elif isinstance(value, tuple) and any(isinstance(each, PartConfig) for each in value):
+            changes[name] = tuple(map(_absolute, value))
+        elif str(value) == source and place.exists():
+            changes[name] = str(place.resolve())
+    return config.model_copy(update=changes)

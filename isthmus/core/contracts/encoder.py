@@ -28,6 +28,14 @@ class Encoder(Part, nn.Module, ABC):
     class Config(PartConfig):
         """Base of an encoder's configuration."""
 
+        @property
+        def maps(self) -> int:
+            """Grids that every picture has: 1, or more where it is looked at in several ways.
+            Known before a weight is loaded, for encoders that are built around others."""
+            return 1
+
+    config: Config
+
     @property
     def encoder_layers(self) -> Sequence[nn.Module]:
         """Its blocks, each of which runs once, by its `forward`: for recomputing, compiling and

@@ -21,7 +21,8 @@ class Grid:
 
     `prefix` counts what stands before the patches (class and register tokens), `frames` is
     over 1 for video, and `newline` asks the connector to end every row of `width` patches
-    with a learned token (LLaVA-NeXT).
+    with a learned token (LLaVA-NeXT). `tiles` are the rows and columns of crops whose maps were
+    put together to this one.
     """
 
     height: int
@@ -29,11 +30,17 @@ class Grid:
     prefix: int = 0
     frames: int = 1
     newline: bool = False
+    tiles: tuple[int, int] = (1, 1)
 
     @property
     def num_features(self) -> int:
         """Rows of `Features.values` that this grid stands for; newlines are not among them."""
         return self.frames * (self.prefix + self.height * self.width)
+
+    @property
+    def num_newlines(self) -> int:
+        """Rows that the connector is asked to end with a token of its own."""
+        return self.frames * self.height if self.newline else 0
 
 
 Grids = tuple[Grid, ...]
@@ -53,6 +60,17 @@ class ImageTransform(ABC):
     @abstractmethod
     def grids(self, size: tuple[int, int]) -> Grids:
         """The grids of a picture of `size` (width, height), read off its header alone."""
+
+    @property
+    def frame(self) -> tuple[int, int] | None:
+        """(height, width) that every picture is brought to; None where it follows from the
+        picture."""
+        return None
+
+    def squashed(self) -> ImageTransform:
+        """The same for pictures that somebody cuts to the frame: one of its size comes out as it
+        is, and any other is squashed into it. One without a frame stays as it is."""
+        return self
 
 
 @dataclass(frozen=True)

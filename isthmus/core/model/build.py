@@ -8,6 +8,7 @@ from typing import Any
 from isthmus.core.contracts import PartConfig, runtime_arguments
 from isthmus.core.model.config import ModelConfig
 from isthmus.core.model.draw import drawn_from
+from isthmus.core.model.newlines import wants_newline
 from isthmus.core.model.tokenizer import Texts
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import PartError, did_you_mean
@@ -58,7 +59,7 @@ def _widths(config: PartConfig, built: Mapping[str, Any]) -> dict[str, int]:
             f"build {' and '.join(missing)} with it"
         )
     encoder, llm = built["encoder"], built["llm"]
-    widths = {"dim_in": encoder.dim, "dim_out": llm.dim}
+    widths = {"dim_in": encoder.dim, "dim_out": llm.dim, "newline": wants_newline(encoder)}
     if "llm_layers" in runtime_arguments(config.owner):
         widths["llm_layers"] = len(llm.decoder_layers)
     return widths

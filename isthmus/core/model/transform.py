@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -45,6 +45,13 @@ class FitTransform(ImageTransform):
 
     def grids(self, size: tuple[int, int]) -> Grids:
         return (self.grid,)
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        return self.size
+
+    def squashed(self) -> FitTransform:
+        return replace(self, fit="resize")
 
     def _resize(self, image: Image.Image) -> Image.Image:
         height, width = self.size

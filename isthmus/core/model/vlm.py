@@ -108,6 +108,7 @@ class VisionLanguageModel(nn.Module):
             "dim_in": getattr(part, "dim_in", None),
             "dim_out": getattr(part, "dim_out", None),
             "llm_layers": getattr(part, "llm_layers", None),
+            "newline": getattr(part, "newline", None) is not None,
         }
         fresh = drawn_from(part.blueprint(), name, seed, given)
         weights = next(iter(part.parameters()), None)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from isthmus.core.checkpoint import weights_hash
 from isthmus.core.checkpoint.provenance import versions
-from isthmus.core.contracts import Encoder, ImageTransform, dump_part
+from isthmus.core.contracts import Config, Encoder, ImageTransform, dump_part
 from isthmus.core.data.feature_store import DiskFeatures
 from isthmus.core.model.vlm import VisionLanguageModel, learns
 from isthmus.core.train.config import RunConfig
@@ -67,8 +67,8 @@ def open_store(session: Session, stage: OpenStage) -> DiskFeatures | None:
 def space_of(encoder: Encoder, tuners: list[dict[str, Any]], arithmetic: list[Any]) -> str:
     """The name under which features of this encoder are kept: other weights, another layer,
     transform, precision or version of a library, another name."""
-    entries = get_registry().entries()
-    made = [e.version for e in entries if (e.kind, e.name) == ("encoder", encoder.name)]
+    names = _encoders(encoder.config)
+    made = [e.version for e in get_registry().entries() if e.kind == "encoder" and e.name in names]
     said = {
         "encoder": dump_part(encoder.blueprint()),
         "tuners": tuners,
@@ -87,6 +87,15 @@ def kept_notes(store: DiskFeatures | None) -> tuple[str, ...]:
         return ()
     added = f"{store.added:,} images added to {store.folder}" if store.added else ""
     return tuple(f"features: {note}" for note in (added, store.stopped) if note)
+
+
+def _encoders(config: Any) -> set[str]:
+    """Names of an encoder and of all that it is built around, whoever wrote them."""
+    inner = [config.owner.name] if isinstance(config, Encoder.Config) else []
+    settings = dict(config).values() if isinstance(config, Config) else config
+    holds = isinstance(config, Config | list | tuple)
+    found = [name for each in settings for name in _encoders(each)] if holds else []
+    return {*inner, *found}
 
 
 def _described(transform: ImageTransform) -> str:

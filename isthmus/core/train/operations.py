@@ -44,6 +44,7 @@ def flop_model(model: VisionLanguageModel, bf16: bool) -> FlopModel | None:
     device = next(model.parameters()).device
     with (
         _evaluating(model),
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
         torch.enable_grad(),
         torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
         sdpa_kernel(SDPBackend.MATH),  # not every torch counts its fused ones
@@ -223,11 +224,20 @@ def _unknown_weights(llm: LLM, known: set[int]) -> bool:
     return bool(matrices - known - tables)
 
 
+def _has_statistics(part: nn.Module) -> bool:
+    batch_norms = nn.modules.batchnorm._BatchNorm
+    return any(isinstance(module, batch_norms) for module in part.modules())
+
+
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """No dropout, and no running statistics moved."""
+    """No dropout, and no running statistics moved. An encoder that learns is left in train mode,
+    since it may leave patches out there; it has no batch norm that would move."""
     before = {module: module.training for module in model.modules()}
     model.eval()
+    encoder = getattr(model, "encoder", None)
+    if encoder is not None and learns(encoder) and not _has_statistics(encoder):
+        encoder.train()
     try:
         yield
     finally:

@@ -71,15 +71,18 @@ def set_precision(
     """What learns is kept in fp32; in bf16 runs, what is frozen in bf16.
 
     What an earlier stage has `learnt` is not rounded when it freezes: it exists nowhere else.
-    Buffers stay as they are (rotary frequencies need fp32).
+    Buffers stay as they are (rotary frequencies need fp32), and so do the weights of batch norms,
+    which must be of one kind with their statistics.
     """
     for name, module in parts.items():
+        norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        kept = {id(parameter) for norm in norms for parameter in norm.parameters(recurse=False)}
         for key, parameter in module.named_parameters():
             if not parameter.is_floating_point():
                 continue
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
-            elif bf16 and key not in learnt[name]:
+            elif bf16 and key not in learnt[name] and id(parameter) not in kept:
                 parameter.data = parameter.data.to(torch.bfloat16)
 
 

@@ -17,12 +17,17 @@ class Identity(Connector, name="identity"):
     class Config(Connector.Config):
         """Configuration of `identity`."""
 
-    def __init__(self, config: Config, dim_in: int, dim_out: int) -> None:
+    def __init__(self, config: Config, dim_in: int, dim_out: int, newline: bool = False) -> None:
         super().__init__(config, dim_in, dim_out)
         if dim_in != dim_out:
             raise PartError(
                 f"connector identity: the encoder's features are {dim_in} wide and the LLM's "
                 f"embeddings {dim_out}; only equal widths need no projection. Try `linear` or `mlp`"
+            )
+        if newline:
+            raise PartError(
+                "connector identity: the encoder asks for a newline behind every row, and there "
+                "is none without a weight. Write `newline: false` there, or take `linear` or `mlp`"
             )
 
     def forward(self, features: Features) -> Tensor:

@@ -8,25 +8,25 @@ from pydantic import Field
 from torch import Tensor
 
 from isthmus import hookimpl
-from isthmus.core.contracts import Connector, Features
 from isthmus.core.model.blocks import perceptron
+from isthmus.core.model.newlines import RowConnector
 
 
-class Mlp(Connector, name="mlp"):
+class Mlp(RowConnector, name="mlp"):
     """Two-layer MLP (Liu et al. 2023, arXiv:2310.03744). (tokens dim_in) -> (tokens dim_out)"""
 
-    class Config(Connector.Config):
+    class Config(RowConnector.Config):
         """Configuration of `mlp`."""
 
         depth: int = Field(default=2, ge=1)
         """Number of linear layers."""
 
-    def __init__(self, config: Config, dim_in: int, dim_out: int) -> None:
-        super().__init__(config, dim_in, dim_out)
+    def __init__(self, config: Config, dim_in: int, dim_out: int, newline: bool = False) -> None:
+        super().__init__(config, dim_in, dim_out, newline)
         self.layers = perceptron(dim_in, dim_out, config.depth)
 
-    def forward(self, features: Features) -> Tensor:
-        projected: Tensor = self.layers(features.values)
+    def project(self, values: Tensor) -> Tensor:
+        projected: Tensor = self.layers(values)
         return projected
 
 

@@ -89,7 +89,7 @@ class Lora(Tuner, name="lora"):
         linear = {
             name.removesuffix(".base_layer"): layer
             for name, layer in part.named_modules()
-            if _is_linear(layer) and ".lora_" not in name
+            if name and _is_linear(layer) and ".lora_" not in name
         }
         if self.config.targets is None:
             if isinstance(part, LLM):

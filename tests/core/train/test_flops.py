@@ -29,6 +29,7 @@ from isthmus.core.train.recompute import Level, again
 from isthmus.core.train.run import run
 from isthmus.core.train.tuning import apply_tuners
 from isthmus.plugins.objectives.lm import LanguageModelling
+from isthmus.plugins.tuners.by_module import ByModule
 from isthmus.plugins.tuners.full import Full
 from isthmus.plugins.tuners.lora import Lora
 from isthmus.testing import tiny_pictures, tiny_texts, tiny_tokenizer
@@ -156,6 +157,54 @@ def test_model_flops_are_what_the_counter_sees(
     flops = flop_model(made, bf16=False)
     pack = batch(made)
     assert flops.step([pack], causal=False) == pytest.approx(executed(made, pack), rel=0.01)
+
+
+INNER = {"type": "clip", "config": CLIP}
+SCRATCH = {
+    "type": "vit",
+    "image_size": 32,
+    "patch_size": 8,
+    "dim": 24,
+    "depth": 3,
+    "heads": 4,
+}
+NESTED = {
+    "tiles": {"type": "tiles", "encoder": INNER, "layouts": [[1, 1], [1, 2], [2, 1]]},
+    "concat": {"type": "concat", "encoders": [INNER, SCRATCH | {"image_size": 48}]},
+    "sequence": {"type": "concat", "by": "sequence", "encoders": [INNER, SCRATCH]},
+    "tiles of concat": {"type": "tiles", "encoder": {"type": "concat", "encoders": [INNER] * 2}},
+    "vit": SCRATCH,
+    "vit that leaves patches out": SCRATCH
+    | {"pool": "mean", "drop": 0.5, "stem": "conv", "positions": "sincos"},
+}
+
+
+@pytest.mark.parametrize("trained", ["connector", "everything", "encoder"])
+@pytest.mark.parametrize("encoder", NESTED.values(), ids=NESTED)
+def test_encoders_around_others_and_from_scratch_are_counted(encoder, trained: str):
+    made = model(LLAMA, encoder)
+    apply_tuners(made.parts(), STAGES[trained])
+    pack = batch(made)
+    places = int(pack.visual[-1]) + 1
+    if places > sum(LENGTHS):  # visual tokens of tiles do not fit into the texts of the others
+        pack = replace(
+            pack,
+            ids=torch.arange(places) % 200 + 5,
+            targets=torch.full((places,), Pack.IGNORE).index_fill(0, torch.arange(20), 7),
+            segments=Segments((places - 40, 40)),
+            samples=("a", "b"),
+        )
+    counted = flop_model(made, bf16=False).step([pack], causal=False)
+    assert counted == pytest.approx(executed(made, pack), rel=0.01)
+
+
+def test_of_two_encoders_one_may_be_frozen_and_is_counted_so():
+    made = model(LLAMA, NESTED["concat"])
+    tuner = ByModule.Config(modules={"encoders.1": Full.Config()})
+    apply_tuners(made.parts(), {"encoder": tuner, "connector": Full.Config()})
+    pack = batch(made)
+    counted = flop_model(made, bf16=False).step([pack], causal=False)
+    assert counted == pytest.approx(executed(made, pack), rel=0.01)
 
 
 @pytest.mark.parametrize("level", ["none", "selective", "full"])
