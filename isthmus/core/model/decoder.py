@@ -19,14 +19,20 @@ from isthmus.core.contracts import CausalLLM, Segments
 from isthmus.core.model.layout import Layout
 from isthmus.core.model.pretrained import label
 from isthmus.core.model.ragged import BACKEND
-from isthmus.core.model.trial import try_out
+from isthmus.core.model.trial import try_out, try_prefixes
 from isthmus.errors import InputError, PartError
 
 
 class Decoder(CausalLLM, ABC):
     """Runs `model`, a transformers causal LM built with `trial.EAGER` attention."""
 
-    def __init__(self, config: CausalLLM.Config, tokenizer: Any, model: Any) -> None:
+    def __init__(
+        self,
+        config: CausalLLM.Config,
+        tokenizer: Any,
+        model: Any,
+        prefix_attention: bool = False,
+    ) -> None:
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
@@ -45,6 +51,9 @@ class Decoder(CausalLLM, ABC):
         """Whether a left-padded batch, read through a cache, is right; likewise."""
         if not embedding.is_meta:
             try_out(self)
+        self.prefix_attention = prefix_attention
+        if prefix_attention and not embedding.is_meta:
+            try_prefixes(self)
 
     @property
     def family(self) -> str:
@@ -126,13 +135,15 @@ class Decoder(CausalLLM, ABC):
             )
         self._check_length(mask.shape[1])
         positions = (mask.long().cumsum(dim=-1) - 1).clamp(min=0)
+        more = {self.cache_name: cache, **(layer_inputs or {})}
+        if self.prefix_attention and cache is None:
+            more["prefix"] = mask
         output = self.run(
             embeds,
             positions[:, -embeds.shape[1] :],
             attention_mask=mask.long(),
             use_cache=True,
-            **{self.cache_name: cache},
-            **(layer_inputs or {}),
+            **more,
         )
         return output.last_hidden_state, output[self.cache_name]
 
@@ -144,7 +155,8 @@ class Decoder(CausalLLM, ABC):
         for start, length in zip(segments.offsets, segments.lengths, strict=False):
             rows = slice(start, start + length)
             own = {n: v[rows] if isinstance(v, Tensor) else v for n, v in layer_inputs.items()}
-            hidden.append(self(embeds[rows], Segments((length,)), own))
+            prefix = segments.prefixes and (segments.prefixes[len(hidden)],)
+            hidden.append(self(embeds[rows], Segments((length,), prefixes=prefix), own))
         return torch.cat(hidden)
 
     @cached_property

@@ -138,7 +138,7 @@ def wrong_shape(config_class: Any, values: Mapping[str, Any]) -> Iterator[tuple[
     from huggingface_hub.errors import StrictDataclassError
 
     known = _keys(config_class)
-    unknown = [key for key in values if key not in known and key not in _reads(config_class)]
+    unknown = [key for key in values if not knows(config_class, key)]
     for key in unknown:
         near = did_you_mean(key, known)
         listed = ", ".join(sorted(known - VOLATILE))
@@ -149,6 +149,11 @@ def wrong_shape(config_class: Any, values: Mapping[str, Any]) -> Iterator[tuple[
         config_class(**values)
     except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
         yield (), " ".join(str(error).split())
+
+
+def knows(config_class: Any, key: str) -> bool:
+    """Whether a configuration of this class has the key, or its family's model reads it."""
+    return key in _keys(config_class) or key in _reads(config_class)
 
 
 def build_scratch(part: TransformersConfig, model_class: Any, config: Any, **kwargs: Any) -> Any:

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from isthmus import hookimpl
-from isthmus.core.contracts import Loss, Objective, Pack, Preparer, Sample, Tools
+from isthmus.core.contracts import Loss, Objective, Pack, Pairs, Preparer, Sample, Tools
 from isthmus.core.data.pack import Encoded, collate, count_tokens, encode_sample
+from isthmus.core.data.pairs import EncodedPairs, collate_pairs, count_pair_tokens, encode_pairs
 
 
 class LanguageModelling(Objective, name="lm"):
@@ -31,9 +32,9 @@ class LanguageModelling(Objective, name="lm"):
     config: Config
 
     def preparer(self, tools: Tools) -> Preparer:
-        return ConversationPreparer(tools)
+        return PairPreparer(tools) if tools.starts else ConversationPreparer(tools)
 
-    def forward(self, model: Any, batch: Pack) -> Loss:
+    def forward(self, model: Any, batch: Pack | Pairs) -> Loss:
         head = model.llm.head
         learnt = (batch.targets != Pack.IGNORE).nonzero()[:, 0]
         if not len(learnt):
@@ -73,6 +74,22 @@ class ConversationPreparer(Preparer):
 
     def collate(self, examples: Sequence[Encoded]) -> Pack:
         return collate(examples)
+
+
+class PairPreparer(Preparer):
+    """Conversations into sources and targets, for an encoder-decoder."""
+
+    def __init__(self, tools: Tools) -> None:
+        self.tools = tools
+
+    def length(self, sample: Sample) -> int:
+        return count_pair_tokens(sample, self.tools)
+
+    def prepare(self, sample: Sample) -> EncodedPairs:
+        return encode_pairs(sample, self.tools)
+
+    def collate(self, examples: Sequence[EncodedPairs]) -> Pairs:
+        return collate_pairs(examples)
 
 
 @hookimpl

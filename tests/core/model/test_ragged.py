@@ -29,7 +29,7 @@ def test_segments_beside_a_mask_are_refused() -> None:
         attention(LAYER, *QKV, torch.ones(1, 1, 6, 6, dtype=torch.bool), segments=LAYOUT)
 
 
-@pytest.mark.parametrize("extra", ["position_bias", "s_aux", "cache"])
+@pytest.mark.parametrize("extra", ["s_aux", "cache"])
 def test_what_it_cannot_compute_is_refused_and_not_left_out(extra: str) -> None:
     with pytest.raises(WorkError, match=extra):
         attention(LAYER, *QKV, None, **{extra: torch.ones(2)})
