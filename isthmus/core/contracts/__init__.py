@@ -143,7 +143,6 @@ __all__ = [
     "Outcome",
     "Pack",
     "Pairs",
-    "Pairs",
     "ParameterGroup",
     "Part",
     "PartConfig",

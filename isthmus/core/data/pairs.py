@@ -118,9 +118,7 @@ def _shows(examples: Sequence[EncodedPairs]) -> Iterator[Tensor]:
 
 def _cuts(layout: Layout) -> Iterator[tuple[int, int]]:
     """Where each answer begins and ends."""
-    for begin, following in zip(
-        layout.begins, (*layout.begins[1:], len(layout.ids)), strict=True
-    ):
+    for begin, following in zip(layout.begins, (*layout.begins[1:], len(layout.ids)), strict=True):
         end = begin
         while end < following and layout.supervised[end]:
             end += 1

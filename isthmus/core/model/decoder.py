@@ -20,6 +20,7 @@ from isthmus.core.model.layout import Layout
 from isthmus.core.model.pretrained import label
 from isthmus.core.model.ragged import BACKEND
 from isthmus.core.model.trial import try_out, try_prefixes
+from isthmus.core.model.vocabulary import to_logits
 from isthmus.errors import InputError, PartError
 
 
@@ -92,15 +93,7 @@ class Decoder(CausalLLM, ABC):
         return embedded
 
     def head(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self.model.get_output_embeddings()(hidden)
-        shape = self.model.config
-        if scale := getattr(shape, "logits_scaling", None):  # Granite
-            logits = logits / scale
-        if scale := getattr(shape, "logit_scale", None):  # Cohere
-            logits = logits * scale
-        if cap := getattr(shape, "final_logit_softcapping", None):  # Gemma
-            logits = cap * torch.tanh(logits / cap)
-        return logits
+        return to_logits(self.model.get_output_embeddings()(hidden), self.model.config)
 
     def forward(
         self,
@@ -151,7 +144,7 @@ class Decoder(CausalLLM, ABC):
         self, embeds: Tensor, segments: Segments, layer_inputs: Mapping[str, Any]
     ) -> Tensor:
         """`forward` on each text of a pack by itself."""
-        hidden = []
+        hidden: list[Tensor] = []
         for start, length in zip(segments.offsets, segments.lengths, strict=False):
             rows = slice(start, start + length)
             own = {n: v[rows] if isinstance(v, Tensor) else v for n, v in layer_inputs.items()}

@@ -17,14 +17,20 @@ from isthmus.core.model.across import Across
 from isthmus.core.model.layout import Layout
 from isthmus.core.model.pair_trial import try_out
 from isthmus.core.model.pretrained import label
-from isthmus.core.model.vocabulary import text_ends
+from isthmus.core.model.vocabulary import text_ends, to_logits
 from isthmus.errors import InputError, PartError
 
 
 class EncoderDecoder(Seq2SeqLLM, ABC):
     """Runs `model`, a transformers encoder-decoder with a head, built with `trial.EAGER`."""
 
-    def __init__(self, config: Seq2SeqLLM.Config, tokenizer: Any, model: Any) -> None:
+    def __init__(
+        self,
+        config: Seq2SeqLLM.Config,
+        tokenizer: Any,
+        model: Any,
+        starts: tuple[int, ...] | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
@@ -33,7 +39,7 @@ class EncoderDecoder(Seq2SeqLLM, ABC):
             raise PartError(f"{label(config)}: {self.family} is no encoder-decoder")
         embedding = model.get_input_embeddings().weight
         self.dim = int(embedding.shape[1])
-        self.starts = self._starts()
+        self.starts = starts or self._starts()
         self.ends = text_ends(tokenizer)
         takes = inspect.signature(self._decoder.forward).parameters
         self._cache_name = "cache" if "cache" in takes else "past_key_values"
@@ -77,7 +83,8 @@ class EncoderDecoder(Seq2SeqLLM, ABC):
             hidden = hidden * self.dim**-0.5
         logits: Tensor = self.model.get_output_embeddings()(hidden)
         bias = getattr(self.model, "final_logits_bias", None)  # BART
-        return logits if bias is None else logits + bias[0]
+        logits = logits if bias is None else logits + bias[0]
+        return to_logits(logits, shape.get_text_config(decoder=True))
 
     def encode(self, embeds: Tensor, segments: Segments) -> Tensor:
         self._check_length(max(segments.lengths))
@@ -160,7 +167,7 @@ class EncoderDecoder(Seq2SeqLLM, ABC):
         if first is None:
             raise PartError(
                 f"{label(self.config)}: {self.family} does not say what its decoder starts from; "
-                "write `decoder_start_token_id` into its configuration"
+                "write its id, as in `starts: [0]`"
             )
         forced = getattr(said, "forced_bos_token_id", None)
         return (first,) if forced is None else (first, forced)

@@ -36,7 +36,9 @@ def try_out(llm: EncoderDecoder) -> None:
     with quiet():
         wanted = _alone(llm, sources, targets)
         run = partial(_logits, llm, sources, targets)
-        llm.ragged = not llm.looks_near and alike(partial(_by, llm, register(), partial(run, True)), wanted)
+        llm.ragged = not llm.looks_near and alike(
+            partial(_by, llm, register(), partial(run, True)), wanted
+        )
         if not llm.ragged and not any(
             alike(partial(_by, llm, attention, partial(run, False)), wanted)
             for attention in ("sdpa", EAGER)
@@ -91,9 +93,7 @@ def _logits(
     return llm.head(run(memory, seen, torch.cat(targets), own))
 
 
-def _through_cache(
-    llm: EncoderDecoder, sources: list[Tensor], targets: list[Tensor]
-) -> Tensor:
+def _through_cache(llm: EncoderDecoder, sources: list[Tensor], targets: list[Tensor]) -> Tensor:
     """Logits of each target's last token, read one by one beside a memory padded on the left."""
     memory, mask = left_padded([llm.encode(s, Segments((len(s),))) for s in sources])
     rows = []

@@ -172,7 +172,14 @@ def written_out(config: Any) -> dict[str, Any]:
     """The configuration as plain values that `scratch_config` reads back."""
     family: type = type(config)
     means = (_keys(family) | _reads(family)) - VOLATILE
-    return {key: value for key, value in config.to_dict().items() if key in means}
+    return {key: _plain(value) for key, value in config.to_dict().items() if key in means}
+
+
+def _plain(value: Any) -> Any:
+    """A configuration inside a configuration, likewise."""
+    if not isinstance(value, dict) or "model_type" not in value:
+        return value
+    return {key: _plain(own) for key, own in value.items() if key not in VOLATILE}
 
 
 @functools.cache

@@ -104,9 +104,7 @@ def _over(
     return across(q, k, v, own, seen, rule, bias)
 
 
-def _ahead(
-    mask: Tensor | None, prefix: Tensor | None, query: Tensor, rule: Rule
-) -> Tensor | None:
+def _ahead(mask: Tensor | None, prefix: Tensor | None, query: Tensor, rule: Rule) -> Tensor | None:
     """The mask of a batch whose prefixes look both ways."""
     if prefix is None:
         return mask

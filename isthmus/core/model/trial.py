@@ -47,7 +47,10 @@ def try_out(decoder: Decoder) -> None:
         wanted, logits = _alone(decoder, texts)
         if not alike(lambda: decoder.head(wanted), logits):
             _refuse(decoder, "has a head that does more than is known")
-        packed, padded = partial(decoder.packed, pack, layout), partial(decoder.padded, pack, layout)
+        packed, padded = (
+            partial(decoder.packed, pack, layout),
+            partial(decoder.padded, pack, layout),
+        )
         decoder.ragged = alike(partial(_by, decoder, register(), packed), wanted)
         if not decoder.ragged and not any(
             alike(partial(_by, decoder, attention, padded), wanted) for attention in ("sdpa", EAGER)

@@ -1,11 +1,13 @@
-"""A model and its tokenizer: ids that both know, and a row for every token."""
+"""A model's vocabulary: ids that it shares with its tokenizer, a row for every token, logits."""
 
 from __future__ import annotations
 
+import copy
 from itertools import takewhile
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from isthmus.core.model.pretrained import TransformersConfig, knows, quiet, scratch_config
 
@@ -18,7 +20,7 @@ def own_shape(config: TransformersConfig, tokenizer: Any, **more: Any) -> Any:
     values where it does not say."""
     from transformers import CONFIG_MAPPING
 
-    values = dict(config.config or {})
+    values = copy.deepcopy(config.config or {})  # families make objects of what is nested
     family = CONFIG_MAPPING[values.pop("model_type")]
     ids = {key: getattr(tokenizer, key) for key in IDS}
     for key, value in ({"vocab_size": len(tokenizer)} | ids | more).items():
@@ -37,6 +39,17 @@ def row_for_every_token(model: Any, tokenizer: Any) -> None:
         model.resize_token_embeddings(wanted, mean_resizing=False)
     for table in (model.get_input_embeddings(), model.get_output_embeddings()):
         table.weight[rows:] = table.weight[:rows].mean(dim=0)
+
+
+def to_logits(logits: Tensor, shape: Any) -> Tensor:
+    """What a decoder of this configuration does to what its head gives."""
+    if scale := getattr(shape, "logits_scaling", None):  # Granite
+        logits = logits / scale
+    if scale := getattr(shape, "logit_scale", None):  # Cohere
+        logits = logits * scale
+    if cap := getattr(shape, "final_logit_softcapping", None):  # Gemma
+        logits = cap * torch.tanh(logits / cap)
+    return logits
 
 
 def text_ends(tokenizer: Any) -> tuple[int, ...]:

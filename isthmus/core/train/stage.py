@@ -153,7 +153,8 @@ class Stage:
         notes, session.notes = [*session.notes], ()
         llm = session.model.llm
         if pads(llm):
-            notes.append(f"{getattr(llm, 'family', 'llm')} cannot run packs; samples are padded to the longest")
+            family = getattr(llm, "family", "the llm")
+            notes.append(f"{family} cannot run packs; samples are padded to the longest")
         if self.store and self.store.stopped:
             notes.append(f"features: {self.store.stopped}")
         event = StageStarted(

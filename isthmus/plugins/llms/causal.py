@@ -21,6 +21,7 @@ from isthmus.core.model.trial import EAGER
 from isthmus.core.model.vocabulary import IDS, own_shape, row_for_every_token
 from isthmus.errors import did_you_mean
 
+
 class Causal(Decoder, name="causal"):
     """LLaMA, Vicuna, Qwen, OPT, Phi, Mistral, Gemma and the other decoders of transformers."""
 

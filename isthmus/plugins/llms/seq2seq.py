@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
+from pydantic import Field, NonNegativeInt
 from torch import nn
 
 from isthmus import hookimpl
@@ -26,8 +27,7 @@ from isthmus.core.model.trial import EAGER
 from isthmus.core.model.vocabulary import own_shape, row_for_every_token
 from isthmus.errors import did_you_mean
 
-START = "decoder_start_token_id"
-HIDDEN_MASK_BIAS, HIDDEN_CROSS_BIAS = 2, 5
+OWN_BIAS, MEMORY_BIAS = 2, 5
 """Where a T5 block takes the position bias of its own tokens, and that of the memory's."""
 
 
@@ -49,6 +49,9 @@ class Seq2Seq(EncoderDecoder, name="seq2seq"):
         """How weights from scratch are drawn. T5's own way follows the width already, and counts
         on queries drawn smaller; BART's does not, and small ones want `scaled`."""
 
+        starts: tuple[NonNegativeInt, ...] | None = Field(default=None, min_length=1)
+        """Ids that every answer follows on; absent, as published, which for T5 is the padding."""
+
         def check_shape(self, shape: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
             from transformers import CONFIG_MAPPING
 
@@ -67,19 +70,17 @@ class Seq2Seq(EncoderDecoder, name="seq2seq"):
         tokenizer = tokenizer_object
         if tokenizer is None:
             tokenizer = choose_tokenizer(config, config.tokenizer, config.model, texts)
-        super().__init__(config, tokenizer, _model(config, tokenizer))
+        super().__init__(config, tokenizer, _model(config, tokenizer), config.starts)
 
     def blueprint(self) -> Config:
         shape = {
             **written_out(self.model.config),
             "model_type": self.model.config.model_type,
             "vocab_size": self.model.get_input_embeddings().weight.shape[0],
-            START: self.starts[0],
         }
-        if len(self.starts) > 1:
-            shape["forced_bos_token_id"] = self.starts[1]
         trained = self.config.tokenizer if isinstance(self.config.tokenizer, BpeConfig) else None
-        return self.config.model_copy(update={"model": None, "config": shape, "tokenizer": trained})
+        own = {"model": None, "config": shape, "tokenizer": trained, "starts": self.starts}
+        return self.config.model_copy(update=own)
 
 
 def _model(config: Seq2Seq.Config, tokenizer: Any) -> Any:
@@ -87,9 +88,9 @@ def _model(config: Seq2Seq.Config, tokenizer: Any) -> Any:
     from transformers import AutoModelForSeq2SeqLM
 
     if config.model is None:
-        # T5's convention: the decoder starts from what pads, or else from what ends.
-        start = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-        shape = own_shape(config, tokenizer, **{START: start})
+        # T5's convention: the decoder starts from what pads.
+        start = 0 if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        shape = own_shape(config, tokenizer, decoder_start_token_id=start)
         model = build_scratch(
             config, AutoModelForSeq2SeqLM.from_config, shape, attn_implementation=EAGER
         )
@@ -119,15 +120,15 @@ def _lessen_bias(stack: nn.Module) -> None:
 
 def _give_bias(block: Any, inputs: tuple[Any, ...], more: dict[str, Any]) -> Any:
     segments = more.get("segments")
-    if segments is None or len(inputs) <= HIDDEN_CROSS_BIAS:
+    if segments is None or len(inputs) <= MEMORY_BIAS:
         return None
     own = segments.own if isinstance(segments, Across) else segments
     given = list(inputs)
     device = inputs[0].device
-    given[HIDDEN_MASK_BIAS] = block.layer[0].SelfAttention.compute_bias(
+    given[OWN_BIAS] = block.layer[0].SelfAttention.compute_bias(
         own.longest, own.longest, device=device
     )
-    given[HIDDEN_CROSS_BIAS] = torch.zeros(1, 1, 1, 1, device=device)
+    given[MEMORY_BIAS] = torch.zeros(1, 1, 1, 1, device=device)
     return tuple(given), more
 
 

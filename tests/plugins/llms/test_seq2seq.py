@@ -100,8 +100,7 @@ def test_greedy_answers_are_those_of_transformers_own_generate(family: str) -> N
 
 def test_a_forced_first_word_comes_before_every_answer_and_is_not_part_of_it() -> None:
     shape = {"model_type": "bart", **PADDED_PAIRS["bart"]}
-    shape |= {"decoder_start_token_id": 2, "forced_bos_token_id": 1}
-    llm = Seq2Seq.Config(config=shape).build(tokenizer_object=TOKENIZER).eval()
+    llm = Seq2Seq.Config(config=shape, starts=(2, 1)).build(tokenizer_object=TOKENIZER).eval()
     assert llm.starts == (2, 1)
     text = ids(6)
     settings = Settings(max_new_tokens=8)
@@ -162,6 +161,16 @@ def test_a_family_with_local_layers_runs_padded_and_is_right() -> None:
     llm = Seq2Seq.Config(config=config).build(tokenizer_object=TOKENIZER).eval()
     assert not llm.ragged
     check_llm(llm.config, tokenizer_object=TOKENIZER)
+    source, target, theirs = ids(9), ids(6), original(llm)
+    with torch.no_grad():
+        for head in (llm.model.lm_head, theirs.lm_head):
+            head.out_proj.weight.mul_(1000)  # far into the soft cap
+    own = Segments((9,))
+    memory = llm.encode(llm.embed(source), own)
+    found = llm.head(llm(memory, own, llm.embed_answer(target), Segments((6,))))
+    wanted = theirs(input_ids=source[None], decoder_input_ids=target[None]).logits[0]
+    assert wanted.abs().max() > 20
+    assert relative(found, wanted) < 1e-5
 
 
 def test_words_that_compete_for_experts_are_refused() -> None:
@@ -191,7 +200,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     place = tmp_path_factory.mktemp("t5")
     torch.manual_seed(0)
-    shape = T5Config(**T5, vocab_size=len(TOKENIZER), tie_word_embeddings=False, **{"decoder_start_token_id": 0})
+    shape = T5Config(
+        **T5, vocab_size=len(TOKENIZER), tie_word_embeddings=False, **{"decoder_start_token_id": 0}
+    )
     T5ForConditionalGeneration(shape).save_pretrained(place)
     tokenizer = copy.deepcopy(TOKENIZER)
     ending = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
