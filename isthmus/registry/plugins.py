@@ -39,6 +39,7 @@ BUILT_IN = tuple(
         "connectors.mlp",
         "connectors.identity",
         "llms.causal",
+        "llms.seq2seq",
         "templates.plain",
         "templates.vicuna_v1",
         "templates.llama2",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -118,7 +119,7 @@ def _shows(examples: Sequence[EncodedPairs]) -> Iterator[Tensor]:
 
 def _cuts(layout: Layout) -> Iterator[tuple[int, int]]:
     """Where each answer begins and ends."""
-    for begin, following in zip(layout.begins, (*layout.begins[1:], len(layout.ids)), strict=True):
+    for begin, following in pairwise((*layout.begins, len(layout.ids))):
         end = begin
         while end < following and layout.supervised[end]:
             end += 1
