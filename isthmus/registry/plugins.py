@@ -48,6 +48,7 @@ BUILT_IN = tuple(
         "sources.llava",
         "sources.messages",
         "objectives.lm",
+        "objectives.prefix_lm",
         "tuners.frozen",
         "tuners.full",
         "tuners.lora",

@@ -59,6 +59,11 @@ class LLM(Part, nn.Module, ABC):
     class Config(PartConfig):
         """Base of an LLM's configuration."""
 
+        @property
+        def sees_both_ways(self) -> bool:
+            """Whether what comes before an answer, image and prompt, sees all of itself."""
+            return False
+
     @abstractmethod
     def embed(self, ids: Tensor) -> Tensor:
         """(...) int64 -> (... dim)"""
@@ -137,6 +142,13 @@ class Seq2SeqLLM(LLM, ABC):
 
     starts: tuple[int, ...]
     ends: tuple[int, ...] = ()
+
+    class Config(LLM.Config):
+        """Base of an encoder-decoder's configuration."""
+
+        @property
+        def sees_both_ways(self) -> bool:
+            return True
 
     @abstractmethod
     def embed_answer(self, ids: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ uses are its own parameters.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, Self
 
@@ -207,6 +207,11 @@ class Objective(Part, nn.Module, ABC):
 
     class Config(PartConfig):
         """Base of an objective's configuration."""
+
+        def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
+            """Why it cannot train a model of these parts, by their configurations alone. That
+            all it `needs` are there is looked at elsewhere."""
+            return iter(())
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -8,7 +8,8 @@ the space that separates it from its prompt.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, ClassVar
 
 from isthmus.core.contracts import ControlSpan, ImageSpan, NoStart, Span, TextSpan
@@ -165,3 +166,18 @@ def lay_out(tokens: Tokens, places: Mapping[int, int], max_length: int | None = 
     return Layout(
         tuple(ids), tuple(supervised), tuple(visual), tuple(kept), tuple(stands), tuple(begins)
     )
+
+
+def lengthen_prefix(layout: Layout, share: float) -> Layout:
+    """The first answer's first tokens, a share of them below 1, are read and no longer learnt;
+    at least one stays to be learnt."""
+    if not layout.begins:
+        return layout
+    begin = layout.begins[0]
+    end = next((at for at in layout.begins[1:]), len(layout.ids))
+    length = sum(1 for _ in takewhile(bool, layout.supervised[begin:end]))
+    given = min(int(share * length), length - 1)
+    supervised = list(layout.supervised)
+    supervised[begin : begin + given] = [False] * given
+    begins = (begin + given, *layout.begins[1:])
+    return replace(layout, supervised=tuple(supervised), begins=begins)

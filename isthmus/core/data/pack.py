@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from isthmus.core.contracts import ConnectorText, Images, Pack, Sample, Segments, Tools
+from isthmus.core.data.encode import lengthen_prefix
 from isthmus.core.data.view import compared
 from isthmus.core.data.written import (
     Write,
@@ -42,12 +43,13 @@ class Encoded:
         return len(self.ids)
 
 
-def encode_sample(sample: Sample, tools: Tools) -> Encoded:
-    """A sample to train on, cut to `tools.max_length`.
+def encode_sample(sample: Sample, tools: Tools, given: float = 0.0) -> Encoded:
+    """A sample to train on, cut to `tools.max_length`. Of its first answer a share is `given`:
+    part of the prefix, and not learnt.
 
     Raises ImageError, and Unsupervised when no token of an answer is there to be learnt.
     """
-    encoded = _encode(sample, template_of(tools).spans, tools, tools.max_length)
+    encoded = _encode(sample, template_of(tools).spans, tools, tools.max_length, given=given)
     if bool((encoded.targets == Pack.IGNORE).all()):
         raise unsupervised(sample, tools)
     return encoded
@@ -91,9 +93,16 @@ def collate(examples: Sequence[Encoded]) -> Pack:
 
 
 def _encode(
-    sample: Sample, write: Write, tools: Tools, max_length: int | None, learn: bool = True
+    sample: Sample,
+    write: Write,
+    tools: Tools,
+    max_length: int | None,
+    *,
+    learn: bool = True,
+    given: float = 0.0,
 ) -> Encoded:
     layout, views = written(sample, write, tools, max_length)
+    layout = lengthen_prefix(layout, given)
     ids = torch.tensor(layout.ids, dtype=torch.long)
     learnt = torch.tensor(layout.supervised, dtype=torch.bool)
     targets = torch.full_like(ids, Pack.IGNORE)

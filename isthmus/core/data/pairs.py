@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from isthmus.core.contracts import ConnectorText, Images, Pack, Pairs, Sample, Segments, Tools
-from isthmus.core.data.encode import Layout
+from isthmus.core.data.encode import Layout, lengthen_prefix
 from isthmus.core.data.view import compared
 from isthmus.core.data.written import (
     joined,
@@ -49,12 +49,14 @@ class EncodedPairs:
         return sum(map(len, self.sources)) + sum(map(len, self.ids))
 
 
-def encode_pairs(sample: Sample, tools: Tools) -> EncodedPairs:
-    """A sample to train on: the pairs of the conversation cut to `tools.max_length`.
+def encode_pairs(sample: Sample, tools: Tools, given: float = 0.0) -> EncodedPairs:
+    """A sample to train on: the pairs of the conversation cut to `tools.max_length`. Of its first
+    answer a share is `given`: it stands in the source, and is not learnt.
 
     Raises ImageError, and Unsupervised when no token of an answer is there to be learnt.
     """
     layout, views = written(sample, template_of(tools).spans, tools, _most(tools))
+    layout = lengthen_prefix(layout, given)
     cuts = list(_cuts(layout))
     if not cuts:
         raise unsupervised(sample, tools)

@@ -199,6 +199,7 @@ class RunConfig(Config):
             problems = (
                 *_misnamed(stage, parts),
                 *_lacking(stage, self.template, parts),
+                *_unsuited(stage, self.model),
                 *_not_to_keep(stage, self),
             )
             for place, why in problems:
@@ -243,6 +244,13 @@ def _lacking(
             f"{objective.name!r} compares all samples of a step with each other and cannot "
             "accumulate; leave out `micro_samples` and `micro_tokens`",
         )
+
+
+def _unsuited(stage: StageConfig, model: ModelConfig) -> Iterator[tuple[Place, str]]:
+    """Why the stage's objective cannot train this model."""
+    objective: Objective.Config = objective_of(stage)  # type: ignore[assignment]
+    for why in objective.objections(dict(model.parts())):
+        yield ("objective",), why
 
 
 def _not_to_keep(stage: StageConfig, run: RunConfig) -> Iterator[tuple[Place, str]]:

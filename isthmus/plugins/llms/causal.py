@@ -38,6 +38,10 @@ class Causal(Decoder, name="causal"):
         """`causal`: a token sees what stands before it. `prefix`: image and prompt, up to the
         first answer, see each other both ways (SimVLM, PaliGemma)."""
 
+        @property
+        def sees_both_ways(self) -> bool:
+            return self.attention == "prefix"
+
         def check_shape(self, shape: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
             from transformers import CONFIG_MAPPING
 
