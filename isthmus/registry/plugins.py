@@ -42,6 +42,7 @@ BUILT_IN = tuple(
         "llms.seq2seq",
         "templates.plain",
         "templates.vicuna_v1",
+        "templates.bare",
         "templates.llama2",
         "templates.chatml",
         "templates.tokenizer",

@@ -159,6 +159,20 @@ def test_layers_computed_twice_are_counted_apart(trained: str, level: Level):
     assert flops.step([pack], causal=False) + repeated + halves == pytest.approx(found, rel=0.01)
 
 
+def test_prefixes_look_at_more_than_is_before_them():
+    made = model({**LLAMA, "attention": "prefix"}, {"type": "clip", "config": CLIP})
+    apply_tuners(made.parts(), STAGES["connector and llm"])
+    pack = batch(made)
+    prefixes = (40, 37, 0)
+    seeing = replace(pack, segments=replace(pack.segments, prefixes=prefixes))
+    flops = flop_model(made, bf16=False)
+    more = flops.step([seeing]) - flops.step([pack])
+    pairs = sum(prefix * prefix / 2 for prefix in prefixes)
+    assert more == pytest.approx(sum(3 * layer.pair * pairs for layer in flops.layers))
+    causal = flop_model(model(LLAMA, {"type": "clip", "config": CLIP}), bf16=False)
+    assert not causal.ahead
+
+
 def test_convolutional_encoder_is_counted_by_its_own_positions():
     made = model(LLAMA, CONVNET)
     apply_tuners(made.parts(), STAGES["connector"])
