@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from isthmus.core.contracts import Segments
+from isthmus.core.model import attention
 from isthmus.core.model.across import across, with_prefix
 from isthmus.core.model.attention import Rule
 from isthmus.core.model.draw import drawn_from
@@ -92,6 +94,66 @@ def test_queries_look_at_keys_of_their_own_sample_alone(bias: bool, causal: bool
             scores = scores.masked_fill(~allowed(len(q), 0), -torch.inf)
         wanted.append(torch.einsum("hqk,khd->qhd", scores.softmax(-1), v))
     torch.testing.assert_close(found, torch.cat(wanted), rtol=1e-5, atol=1e-6)
+
+
+def torchs(log: list[bool]) -> Any:
+    """Today's signature of torch's kernel, played by attention written out."""
+
+    def kernel(q, k, v, cu_q, cu_k, max_q, max_k, *, scale=None, window_size=(-1, -1)):
+        log.append(window_size == (-1, 0))
+        return played(q, k, v, cu_q, cu_k, scale, causal=window_size == (-1, 0))
+
+    return kernel
+
+
+def flash(log: list[bool]) -> Any:
+    """flash-attn's."""
+
+    def kernel(q, k, v, cu_q, cu_k, max_q, max_k, softmax_scale=None, causal=False):
+        log.append(causal)
+        return played(q, k, v, cu_q, cu_k, softmax_scale, causal)
+
+    return kernel
+
+
+def played(q, k, v, cu_q, cu_k, scale: float, causal: bool) -> Tensor:
+    out = []
+    for (a, b), (c, d) in zip(pairwise(cu_q.tolist()), pairwise(cu_k.tolist()), strict=True):
+        shared = q.shape[1] // k.shape[1]
+        keys, values = (x[c:d].repeat_interleave(shared, dim=1) for x in (k, v))
+        scores = torch.einsum("qhd,khd->hqk", q[a:b], keys) * scale
+        if causal:
+            scores = scores.masked_fill(~allowed(b - a, 0), -torch.inf)
+        out.append(torch.einsum("hqk,khd->qhd", scores.softmax(-1), values))
+    return torch.cat(out)
+
+
+@pytest.mark.parametrize("make", [torchs, flash])
+def test_kernels_are_asked_for_the_causal_part_and_for_the_prefixes(
+    monkeypatch: pytest.MonkeyPatch, make: Any
+) -> None:
+    torch.manual_seed(0)
+    q = torch.randn(sum(LENGTHS), 4, 8)
+    k, v = torch.randn(2, sum(LENGTHS), 2, 8).unbind()
+    wanted = with_prefix(q, k, v, Layout(SEGMENTS, CPU), Rule(scale=0.3))
+    log: list[bool] = []
+    monkeypatch.setattr(attention, "_wanted", lambda query: True)
+    monkeypatch.setattr(attention, "_torchs", lambda: make(log))
+    monkeypatch.setattr(attention, "_flash_attns", lambda: None)
+    found = with_prefix(q, k, v, Layout(SEGMENTS, CPU), Rule(scale=0.3))
+    assert log == [True, False]
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch's kernel runs on CUDA alone")
+def test_torchs_kernel_agrees_on_cuda() -> None:
+    torch.manual_seed(0)
+    q = torch.randn(sum(LENGTHS), 4, 64)
+    k, v = torch.randn(2, sum(LENGTHS), 2, 64).unbind()
+    wanted = with_prefix(q, k, v, Layout(SEGMENTS, CPU), Rule(scale=0.125))
+    half = [x.to("cuda", torch.bfloat16) for x in (q, k, v)]
+    found = with_prefix(*half, Layout(SEGMENTS, torch.device("cuda")), Rule(scale=0.125))
+    assert (found.float().cpu() - wanted).abs().max() < 0.03
 
 
 def dense(model: Any, embeds: Tensor, prefix: int) -> Tensor:

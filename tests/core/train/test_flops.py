@@ -77,8 +77,9 @@ LENGTHS = (61, 37, 23)
 """So different that attention computes each by itself, with nothing repeated."""
 
 
-def model(llm: dict[str, Any], encoder: dict[str, Any]) -> VisionLanguageModel:
-    values = {"encoder": encoder, "connector": "mlp", "llm": {"type": "causal", "config": llm}}
+def model(llm: dict[str, Any], encoder: dict[str, Any], **more: Any) -> VisionLanguageModel:
+    causal = {"type": "causal", "config": llm, **more}
+    values = {"encoder": encoder, "connector": "mlp", "llm": causal}
     return build_model(load(ModelConfig, values), tokenizer=tiny_tokenizer())
 
 
@@ -160,7 +161,7 @@ def test_layers_computed_twice_are_counted_apart(trained: str, level: Level):
 
 
 def test_prefixes_look_at_more_than_is_before_them():
-    made = model({**LLAMA, "attention": "prefix"}, {"type": "clip", "config": CLIP})
+    made = model(LLAMA, {"type": "clip", "config": CLIP}, attention="prefix")
     apply_tuners(made.parts(), STAGES["connector and llm"])
     pack = batch(made)
     prefixes = (40, 37, 0)

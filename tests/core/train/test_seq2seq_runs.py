@@ -98,7 +98,7 @@ def test_stages_train_save_and_answer(name: str, tmp_path: Path) -> None:
 
 def test_a_t5_learns_to_name_colours_that_it_sees(tmp_path: Path) -> None:
     write_data(tmp_path, 16)
-    learns = stage(tmp_path, train=ALL, steps=150, batch={"samples": 16}, optimizer={"lr": 1e-2})
+    learns = stage(tmp_path, train=ALL, steps=100, batch={"samples": 16}, optimizer={"lr": 1e-2})
     folder = run(tiny_run(tmp_path, learns, model=with_llm("t5"), seed=1))
     losses = [line["loss"] for line in metrics(tmp_path / "run")]
     assert losses[-1] < 0.1 * losses[0]
