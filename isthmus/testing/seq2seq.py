@@ -32,8 +32,8 @@ def check_seq2seq(llm: Seq2SeqLLM) -> None:
     """Try what is promised of an encoder-decoder alone. Raises ContractBroken."""
     sources, targets = draw_pairs(llm)
     _check_shapes(llm, sources, targets)
-    _check_pairs(llm, sources, targets)
     _check_sight(llm, sources, targets)
+    _check_pairs(llm, sources, targets)
     _check_decode(llm, sources, targets)
 
 

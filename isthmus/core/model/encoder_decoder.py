@@ -103,6 +103,8 @@ class EncoderDecoder(Seq2SeqLLM, ABC):
     def decode(
         self, embeds: Tensor, memory: Tensor, memory_mask: Tensor, cache: Any | None = None
     ) -> tuple[Tensor, Any]:
+        seen = 0 if cache is None else int(cache.get_seq_length())
+        self._check_length(seen + embeds.shape[1])
         output = self._decoder(
             inputs_embeds=embeds,
             encoder_hidden_states=memory,

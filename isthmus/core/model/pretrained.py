@@ -164,7 +164,7 @@ def build_scratch(part: TransformersConfig, model_class: Any, config: Any, **kwa
     except (ValueError, TypeError, AssertionError, RuntimeError) as error:
         raise PartError(f"{label(part)}: config: {error}") from error
     if part.init == "scaled":
-        draw_scaled(model, config.hidden_size)
+        draw_scaled(model, getattr(config, "hidden_size", None))
     return model
 
 

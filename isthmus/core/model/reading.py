@@ -24,6 +24,7 @@ from isthmus.core.contracts import (
     Segments,
     Seq2SeqLLM,
 )
+from isthmus.core.model.batches import read
 from isthmus.core.model.layout import sees
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import InputError, PartError
@@ -146,7 +147,7 @@ class _Pairs(Reading):
         self.llm: Seq2SeqLLM = llm
         device = next(llm.parameters()).device
         flat = _Flat.of(prompts, device)
-        memory = model.memory(flat.ids, flat.segments, flat.visual, flat.images, flat.text)
+        memory = read(model, flat.ids, flat.segments, flat.visual, flat.images, flat.text)
         self.mask = _real(flat.segments.lengths, device, left=False)
         self.memory = _padded(memory, self.mask)
         self.cache: Any = None

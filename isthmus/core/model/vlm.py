@@ -7,7 +7,6 @@ in, so that a frozen part may be kept in bf16 beside a trained one in fp32.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -16,10 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from isthmus.core.contracts import (
     LLM,
-    VISUAL_SEEN,
-    VISUAL_STATES,
     AnyConnector,
-    CausalLLM,
     ConnectorText,
     CrossAttentionConnector,
     CrossAttentionStates,
@@ -30,15 +26,14 @@ from isthmus.core.contracts import (
     Pack,
     Pairs,
     QueryConnector,
-    Segments,
     Seq2SeqLLM,
     Template,
     TextEncoder,
     Tools,
 )
+from isthmus.core.model.batches import of_pack, of_pairs
 from isthmus.core.model.draw import drawn_from
 from isthmus.core.model.features import encode_once
-from isthmus.core.model.layout import sees
 from isthmus.errors import PartError
 
 
@@ -131,63 +126,10 @@ class VisionLanguageModel(nn.Module):
         others would take is not computed.
         """
         if isinstance(batch, Pairs):
-            hidden = self._of_pairs(batch, needed)
+            hidden = of_pairs(self, batch, needed)
         else:
-            hidden = self._of_pack(batch, needed)
+            hidden = of_pack(self, batch, needed)
         return hidden if needed is None else hidden.index_select(0, needed)
-
-    def _of_pack(self, pack: Pack, needed: Tensor | None) -> Tensor:
-        if not isinstance(self.llm, CausalLLM):
-            raise PartError(
-                "this objective needs a causal `llm` in the model, like `causal`; it has none"
-            )
-        embeds, states = self.embed(pack.ids, pack.visual, pack.images, pack.text)
-        layer_inputs: dict[str, Any] | None = None
-        if states is not None:
-            if pack.images is not None and len(pack.stands) != len(states.mask):
-                raise PartError(
-                    f"a batch with {len(states.mask)} images says {len(pack.stands)} places where "
-                    "they stand (`Pack.stands`); a connector by cross-attention needs them all"
-                )
-            seen = sees(pack.segments, pack.stands, len(states.mask))
-            layer_inputs = {VISUAL_STATES: states, VISUAL_SEEN: seen}
-        prefixes = pack.segments.prefixes if self.llm.prefix_attention else None
-        segments = replace(pack.segments, needed=needed, prefixes=prefixes)
-        hidden: Tensor = self.llm(embeds, segments, layer_inputs)
-        return hidden
-
-    def _of_pairs(self, pairs: Pairs, needed: Tensor | None) -> Tensor:
-        if not isinstance(self.llm, Seq2SeqLLM):
-            raise PartError("sources and targets need an encoder-decoder `llm`, like `seq2seq`")
-        memory = self.memory(
-            pairs.source_ids, pairs.sources, pairs.visual, pairs.images, pairs.text, pairs.shows
-        )
-        answers = self.llm.embed_answer(pairs.ids)
-        segments = replace(pairs.segments, needed=needed)
-        hidden: Tensor = self.llm(memory, pairs.sources, answers, segments)
-        return hidden
-
-    def memory(
-        self,
-        ids: Tensor,
-        segments: Segments,
-        visual: Tensor,
-        images: Images | None,
-        text: ConnectorText | None = None,
-        shows: Tensor | None = None,
-    ) -> Tensor:
-        """What an encoder-decoder's encoder makes of sources; arguments as of `embed`.
-        -> (tokens dim)"""
-        if not isinstance(self.llm, Seq2SeqLLM):
-            raise PartError("a memory needs an encoder-decoder `llm`, like `seq2seq`")
-        embeds, states = self.embed(ids, visual, images, text, shows)
-        if states is not None:
-            raise PartError(
-                "a connector by cross-attention enters the layers of a decoder that reads the "
-                "prompt, and an encoder-decoder's does not; take a connector that gives visual "
-                "tokens, or `llm: causal`"
-            )
-        return self.llm.encode(embeds, segments)
 
     def embed(
         self,

@@ -109,7 +109,9 @@ def torchs(log: list[bool]) -> Any:
 def flash(log: list[bool]) -> Any:
     """flash-attn's."""
 
-    def kernel(q, k, v, cu_q, cu_k, max_q, max_k, softmax_scale=None, causal=False):
+    def kernel(
+        q, k, v, cu_q, cu_k, max_q, max_k, softmax_scale=None, causal=False, window_size=(-1, -1)
+    ):
         log.append(causal)
         return played(q, k, v, cu_q, cu_k, softmax_scale, causal)
 

@@ -185,6 +185,14 @@ def test_a_source_longer_than_the_table_of_positions_is_refused() -> None:
     llm.encode(llm.embed(ids(200)), Segments((128, 72)))
     with pytest.raises(InputError, match=r"129 tokens.*positions for 128. Write `max_length: 128`"):
         llm.encode(llm.embed(ids(129)), Segments((129,)))
+    memory, own = llm.encode(llm.embed(ids(3)), Segments((3,))), Segments((129,))
+    with pytest.raises(InputError, match="129 tokens"):
+        llm(memory, Segments((3,)), llm.embed_answer(ids(129)), own)
+    prompts = [Prompt(ids(3), torch.empty(0, dtype=torch.long))]
+    with pytest.raises(InputError, match="ask for a shorter answer"):
+        generate(VisionLanguageModel(llm=llm), prompts, Settings(max_new_tokens=140), Stops())
+    t5 = build("t5")
+    assert t5.encode(t5.embed(ids(200)), Segments((200,))).isfinite().all()
 
 
 @pytest.mark.parametrize("family", ["t5", "umt5", "bart", "mbart"])
