@@ -28,6 +28,8 @@ CHAT = (
 PARTS: dict[str, list[dict[str, Any]]] = {
     "template": [
         {"type": "plain"},
+        {"type": "bare"},
+        {"type": "bare", "before": "Question: ", "after": " Answer:"},
         {"type": "vicuna_v1"},
         {"type": "vicuna_v1", "system": ""},
         {"type": "llama2"},
@@ -42,7 +44,12 @@ PARTS: dict[str, list[dict[str, Any]]] = {
         {"type": "video", "frames": 1},
         {"type": "video", "timestamps": False, "stream": True},
     ],
-    "objective": [{"type": "lm"}, {"type": "lm", "rows": 3}],
+    "objective": [
+        {"type": "lm"},
+        {"type": "lm", "rows": 3},
+        {"type": "prefix_lm"},
+        {"type": "prefix_lm", "share": 0.5, "rows": 3},
+    ],
     "tuner": [
         {"type": "frozen"},
         {"type": "full", "lr": 1e-4},

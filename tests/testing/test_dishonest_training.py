@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.core.contracts import Loss, ParameterGroup, Preparer, Sample, Tools, Tuner
-from isthmus.plugins.objectives.lm import ConversationPreparer, LanguageModelling
+from isthmus.core.data.preparers import PackPreparer
+from isthmus.plugins.objectives.lm import LanguageModelling
 from isthmus.plugins.tuners.full import Full
 from isthmus.plugins.tuners.lora import Lora
 from isthmus.testing import ContractBroken, check_objective, check_tuner
@@ -86,23 +87,23 @@ class Dozing(Scaled, name="dozing"):
         return replace(loss, sum=loss.sum * (1 + torch.rand(())))
 
 
-class TooShort(ConversationPreparer):
+class TooShort(PackPreparer):
     def length(self, sample: Sample) -> int:
         return super().length(sample) - 1
 
 
-class Decodes(ConversationPreparer):
+class Decodes(PackPreparer):
     def length(self, sample: Sample) -> int:
         return self.prepare(sample).num_tokens
 
 
-class Drops(ConversationPreparer):
+class Drops(PackPreparer):
     def collate(self, examples: Sequence[Any]) -> Any:
         return super().collate(examples[:2])
 
 
 class PromisesLess(Scaled, name="promises_less"):
-    maker: type[ConversationPreparer] = TooShort
+    maker: type[PackPreparer] = TooShort
 
     def preparer(self, tools: Tools) -> Preparer:
         return self.maker(tools)

@@ -9,7 +9,7 @@ uses are its own parameters.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, Self
 
@@ -86,6 +86,51 @@ class Pack:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """What an encoder-decoder learns next tokens from: sources and targets, laid end to end.
+
+    Source i has `sources.lengths[i]` of the `source_ids` (tokens), any value where a visual
+    token goes; target i, `segments.lengths[i]` of the `ids` (tokens) that the decoder reads, and
+    of the `targets` (tokens) that it is to say after each, IGNORE where nothing is supervised.
+    `visual` (places) are positions among the `source_ids`, and `shows` (places) the visual token
+    that goes there, counted through all images: a sample's images may stand in several sources,
+    and are looked at once. `samples` are fewer than pairs where a sample has several answers.
+    """
+
+    source_ids: Tensor
+    sources: Segments
+    visual: Tensor
+    shows: Tensor
+    images: Images | None
+    ids: Tensor
+    targets: Tensor
+    segments: Segments
+    samples: tuple[str, ...]
+    weight: float
+    text: ConnectorText | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.source_ids) + len(self.ids)
+
+    @property
+    def num_images(self) -> int:
+        return len(self.images) if self.images else 0
+
+    def to(self, device: torch.device) -> Pairs:
+        return replace(
+            self,
+            source_ids=send(self.source_ids, device),
+            visual=send(self.visual, device),
+            shows=send(self.shows, device),
+            images=self.images.to(device) if self.images else None,
+            ids=send(self.ids, device),
+            targets=send(self.targets, device),
+            text=self.text.to(device) if self.text else None,
+        )
+
+
+@dataclass(frozen=True)
 class Loss:
     """`sum` over the batch, a scalar tensor, to be divided by the `weight` of all batches of
     the step over all ranks; `metrics` are sums over the same weight, of the same names in
@@ -111,6 +156,10 @@ class Tools:
     """The text encoder's."""
     connector_tokenizer: Any = None
     """Of a connector that reads text."""
+    starts: tuple[int, ...] = ()
+    """Ids that the decoder's answers follow on (`Seq2SeqLLM.starts`); none, the LLM is causal."""
+    ends: tuple[int, ...] = ()
+    """Ids that a source ends with (`Seq2SeqLLM.ends`)."""
     template: Template | None = None
     transform: ImageTransform | None = None
     num_tokens: TokenCount | None = None
@@ -158,6 +207,11 @@ class Objective(Part, nn.Module, ABC):
 
     class Config(PartConfig):
         """Base of an objective's configuration."""
+
+        def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
+            """Why it cannot train a model of these parts, by their configurations alone. That
+            all it `needs` are there is looked at elsewhere."""
+            return iter(())
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from isthmus.core.contracts import (
-    ConnectorText,
-    Grids,
-    Images,
-    Pack,
-    Sample,
-    Segments,
-    Span,
-    Template,
-    Tools,
-    Turn,
+from isthmus.core.contracts import ConnectorText, Images, Pack, Sample, Segments, Tools
+from isthmus.core.data.encode import lengthen_prefix
+from isthmus.core.data.view import compared
+from isthmus.core.data.written import (
+    Write,
+    joined,
+    measured,
+    template_of,
+    texts_of,
+    unsupervised,
+    written,
 )
-from isthmus.core.data.encode import Tokens, lay_out, tokenize
-from isthmus.core.data.images import picture_size
-from isthmus.core.data.view import compared, look, transform_of
-from isthmus.errors import DataError, PartError, Unsupervised
-
-Write = Callable[[Sequence[Turn], Any], list[Span]]
-"""`spans` or `prompt` of a template."""
 
 
 @dataclass(frozen=True)
 class Encoded:
     """One sample, ready for a pack. `ids`, `targets` (tokens), `visual` (visual): as in Pack;
-    `stands` how many tokens come before each image, `texts` what a connector reads beside it.
+    `stands` how many tokens come before each image, `texts` what a connector reads beside it,
+    `prefix` how many come before the first answer.
     """
 
     id: str
@@ -43,45 +36,34 @@ class Encoded:
     images: Images | None
     stands: tuple[int, ...] = ()
     texts: tuple[tuple[int, ...], ...] = ()
+    prefix: int = 0
 
     @property
     def num_tokens(self) -> int:
         return len(self.ids)
 
 
-def encode_sample(sample: Sample, tools: Tools) -> Encoded:
-    """A sample to train on, cut to `tools.max_length`.
+def encode_sample(sample: Sample, tools: Tools, given: float = 0.0) -> Encoded:
+    """A sample to train on, cut to `tools.max_length`. Of its first answer a share is `given`:
+    part of the prefix, and not learnt.
 
     Raises ImageError, and Unsupervised when no token of an answer is there to be learnt.
     """
-    template = _template(tools)
-    encoded = _encode(sample, template.spans, tools, tools.max_length)
+    encoded = _encode(sample, template_of(tools).spans, tools, tools.max_length, given=given)
     if bool((encoded.targets == Pack.IGNORE).all()):
-        raise Unsupervised(
-            f"{sample.origin}: sample {sample.id!r} has nothing to learn: no answer, or none "
-            f"within the first {tools.max_length} tokens (`max_length`)"
-            if tools.max_length
-            else f"{sample.origin}: sample {sample.id!r} has no answer to learn"
-        )
+        raise unsupervised(sample, tools)
     return encoded
 
 
 def encode_prompt(sample: Sample, tools: Tools) -> Encoded:
     """What an answer is to follow: a sample that ends with a user's turn. Nothing is cut,
     nothing is a target. Raises ImageError."""
-    template = _template(tools)
-    return _encode(sample, template.prompt, tools, None, learn=False)
+    return _encode(sample, template_of(tools).prompt, tools, None, learn=False)
 
 
 def count_tokens(sample: Sample, tools: Tools) -> int:
     """Tokens of `encode_sample`, from pictures' headers alone. Raises ImageError."""
-    template = _template(tools)
-    tokens = _tokens(sample, template.spans, tools)
-    places = {}
-    for index, picture in enumerate(sample.images):
-        grids = transform_of(tools).grids(picture_size(picture, sample.origin))
-        places[index] = _places(grids, tools)
-    return len(lay_out(tokens, places, tools.max_length).ids)
+    return len(measured(sample, template_of(tools).spans, tools, tools.max_length).ids)
 
 
 def collate(examples: Sequence[Encoded]) -> Pack:
@@ -97,7 +79,10 @@ def collate(examples: Sequence[Encoded]) -> Pack:
     return Pack(
         ids=torch.cat([example.ids for example in examples]),
         targets=targets,
-        segments=Segments(tuple(example.num_tokens for example in examples)),
+        segments=Segments(
+            tuple(example.num_tokens for example in examples),
+            prefixes=tuple(example.prefix for example in examples),
+        ),
         visual=torch.cat(visual),
         images=compared(Images.joined(images)) if images else None,
         stands=torch.tensor(stands, dtype=torch.long).reshape(-1, 2),
@@ -108,51 +93,32 @@ def collate(examples: Sequence[Encoded]) -> Pack:
 
 
 def _encode(
-    sample: Sample, write: Write, tools: Tools, max_length: int | None, learn: bool = True
+    sample: Sample,
+    write: Write,
+    tools: Tools,
+    max_length: int | None,
+    *,
+    learn: bool = True,
+    given: float = 0.0,
 ) -> Encoded:
-    tokens = _tokens(sample, write, tools)
-    views = [look(picture, sample.origin, tools) for picture in sample.images]
-    places = {index: _places(view.grids, tools) for index, view in enumerate(views)}
-    layout = lay_out(tokens, places, max_length)
+    layout, views = written(sample, write, tools, max_length)
+    layout = lengthen_prefix(layout, given)
     ids = torch.tensor(layout.ids, dtype=torch.long)
     learnt = torch.tensor(layout.supervised, dtype=torch.bool)
     targets = torch.full_like(ids, Pack.IGNORE)
     if learn:
         # A position is asked for the token that follows it; a pack's next sample is none.
         targets[:-1] = torch.where(learnt[1:], ids[1:], Pack.IGNORE)
-    kept = [views[index].images() for index in layout.images]
+    else:
+        # An encoder's sources end as its tokenizer ends every text.
+        ids = torch.cat([ids, torch.tensor(tools.ends, dtype=torch.long)])
     return Encoded(
         id=sample.id,
         ids=ids,
         targets=targets,
         visual=torch.tensor(layout.visual, dtype=torch.long),
-        images=Images.joined(kept) if kept else None,
+        images=joined(views, layout.images),
         stands=layout.stands,
-        texts=_texts(sample, layout.images, tools.connector_tokenizer),
+        texts=texts_of(sample, layout.images, tools),
+        prefix=next(iter(layout.begins), len(ids)),
     )
-
-
-def _texts(sample: Sample, images: Sequence[int], tokenizer: Any) -> tuple[tuple[int, ...], ...]:
-    """The words of the turn that each image came with, in ids of the connector's tokenizer."""
-    if tokenizer is None or not images:
-        return ()
-    words = {slot.index: turn.text.strip() for turn in sample.turns for slot in turn.slots}
-    rows = tokenizer([words[index] for index in images], split_special_tokens=True)["input_ids"]
-    return tuple(tuple(row[: tokenizer.model_max_length]) for row in rows)
-
-
-def _template(tools: Tools) -> Template:
-    if tools.template is None or tools.tokenizer is None:
-        raise PartError("conversations need an llm, for its tokenizer, and a `template`")
-    return tools.template
-
-
-def _tokens(sample: Sample, write: Write, tools: Tools) -> Tokens:
-    try:
-        return tokenize(write(sample.turns, tools.tokenizer), tools.tokenizer)
-    except DataError as error:
-        raise DataError(f"{sample.origin}: {error}") from None
-
-
-def _places(grids: Grids, tools: Tools) -> int:
-    return tools.num_tokens(grids) if tools.num_tokens else 0

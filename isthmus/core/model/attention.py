@@ -81,17 +81,29 @@ def look_back(new: int, seen: int, rule: Rule, device: torch.device) -> Tensor:
 
 def packed(query: Tensor, key: Tensor, value: Tensor, layout: Layout, rule: Rule) -> Tensor:
     """(tokens heads dim) each -> (tokens heads dim); causal, and no sample sees another."""
-    if _wanted(query):
-        for kernel in (_torchs(), _flash_attns()):
-            how = None if kernel is None else _arguments(kernel, rule)
-            if kernel is not None and how is not None:
-                return _fused(kernel, how, query, key, value, layout, rule)
+    done = fused(query, key, value, layout, layout, rule)
+    if done is not None:
+        return done
     outputs = []
     for group in layout.groups:
         rows = "rows tokens heads dim -> rows heads tokens dim"
         q, k, v = (rearrange(x[group.index], rows) for x in (query, key, value))
         outputs.append(rearrange(dense(q, k, v, None, rule), "r h t d -> (r t) h d"))
     return torch.cat(outputs).index_select(0, layout.way_back)
+
+
+def fused(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, seen: Layout, rule: Rule
+) -> Tensor | None:
+    """By a kernel for variable lengths, where there is one that computes this: queries laid out
+    by `layout`, keys and values by `seen`."""
+    if not _wanted(query):
+        return None
+    for kernel in (_torchs(), _flash_attns()):
+        how = None if kernel is None else _arguments(kernel, rule)
+        if kernel is not None and how is not None:
+            return _run(kernel, how, query, key, value, layout, seen, rule)
+    return None
 
 
 @functools.cache
@@ -127,8 +139,12 @@ def _arguments(kernel: Kernel, rule: Rule) -> dict[str, Any] | None:
     """The rule in the kernel's own words, which changed with versions; None where it cannot
     follow."""
     takes = inspect.signature(kernel).parameters
-    how: dict[str, Any] = {name: True for name in ("causal", "enable_gqa") if name in takes}
-    if "window_size" in takes:
+    how: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in takes else {}
+    how |= {"causal": rule.causal} if "causal" in takes else {}
+    if not rule.causal:
+        if rule.window is not None:
+            return None
+    elif "window_size" in takes:
         # The kernel does not count the token itself, and reads -1 as without limit.
         how["window_size"] = (rule.window - 1 if rule.window is not None else -1, 0)
     elif rule.window is None:
@@ -143,13 +159,14 @@ def _arguments(kernel: Kernel, rule: Rule) -> dict[str, Any] | None:
     return how | {name: rule.scale for name in ("scale", "softmax_scale") if name in takes}
 
 
-def _fused(
+def _run(
     kernel: Kernel,
     how: dict[str, Any],
     query: Tensor,
     key: Tensor,
     value: Tensor,
     layout: Layout,
+    seen: Layout,
     rule: Rule,
 ) -> Tensor:
     shared = query.shape[1] // key.shape[1]
@@ -158,6 +175,6 @@ def _fused(
         key, value = (repeat(x, spread, shared=shared) for x in (key, value))
     if not how.keys() & {"scale", "softmax_scale"}:
         query = query * (rule.scale * query.shape[-1] ** 0.5)
-    ends, longest = layout.boundaries, layout.longest
-    attended: Tensor = kernel(query, key, value, ends, ends, longest, longest, **how)
+    ends = layout.boundaries, seen.boundaries
+    attended: Tensor = kernel(query, key, value, *ends, layout.longest, seen.longest, **how)
     return attended

@@ -19,14 +19,21 @@ from isthmus.core.contracts import CausalLLM, Segments
 from isthmus.core.model.layout import Layout
 from isthmus.core.model.pretrained import label
 from isthmus.core.model.ragged import BACKEND
-from isthmus.core.model.trial import try_out
+from isthmus.core.model.trial import try_out, try_prefixes
+from isthmus.core.model.vocabulary import to_logits
 from isthmus.errors import InputError, PartError
 
 
 class Decoder(CausalLLM, ABC):
     """Runs `model`, a transformers causal LM built with `trial.EAGER` attention."""
 
-    def __init__(self, config: CausalLLM.Config, tokenizer: Any, model: Any) -> None:
+    def __init__(
+        self,
+        config: CausalLLM.Config,
+        tokenizer: Any,
+        model: Any,
+        prefix_attention: bool = False,
+    ) -> None:
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
@@ -45,6 +52,9 @@ class Decoder(CausalLLM, ABC):
         """Whether a left-padded batch, read through a cache, is right; likewise."""
         if not embedding.is_meta:
             try_out(self)
+        self.prefix_attention = prefix_attention
+        if prefix_attention and not embedding.is_meta:
+            try_prefixes(self)
 
     @property
     def family(self) -> str:
@@ -83,15 +93,7 @@ class Decoder(CausalLLM, ABC):
         return embedded
 
     def head(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self.model.get_output_embeddings()(hidden)
-        shape = self.model.config
-        if scale := getattr(shape, "logits_scaling", None):  # Granite
-            logits = logits / scale
-        if scale := getattr(shape, "logit_scale", None):  # Cohere
-            logits = logits * scale
-        if cap := getattr(shape, "final_logit_softcapping", None):  # Gemma
-            logits = cap * torch.tanh(logits / cap)
-        return logits
+        return to_logits(self.model.get_output_embeddings()(hidden), self.model.config)
 
     def forward(
         self,
@@ -126,13 +128,15 @@ class Decoder(CausalLLM, ABC):
             )
         self._check_length(mask.shape[1])
         positions = (mask.long().cumsum(dim=-1) - 1).clamp(min=0)
+        more = {self.cache_name: cache, **(layer_inputs or {})}
+        if self.prefix_attention and cache is None:
+            more["prefix"] = mask
         output = self.run(
             embeds,
             positions[:, -embeds.shape[1] :],
             attention_mask=mask.long(),
             use_cache=True,
-            **{self.cache_name: cache},
-            **(layer_inputs or {}),
+            **more,
         )
         return output.last_hidden_state, output[self.cache_name]
 
@@ -140,11 +144,12 @@ class Decoder(CausalLLM, ABC):
         self, embeds: Tensor, segments: Segments, layer_inputs: Mapping[str, Any]
     ) -> Tensor:
         """`forward` on each text of a pack by itself."""
-        hidden = []
+        hidden: list[Tensor] = []
         for start, length in zip(segments.offsets, segments.lengths, strict=False):
             rows = slice(start, start + length)
             own = {n: v[rows] if isinstance(v, Tensor) else v for n, v in layer_inputs.items()}
-            hidden.append(self(embeds[rows], Segments((length,)), own))
+            prefix = segments.prefixes and (segments.prefixes[len(hidden)],)
+            hidden.append(self(embeds[rows], Segments((length,), prefixes=prefix), own))
         return torch.cat(hidden)
 
     @cached_property

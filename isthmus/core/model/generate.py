@@ -1,7 +1,7 @@
 """Answers: batched generation over the LLM's cache.
 
-The loop is our own, since prompts hold visual tokens and layers may take further inputs. A batch
-is padded on the left, and each sequence ends by itself.
+The loop is our own, since prompts hold visual tokens and layers may take further inputs. How the
+model reads is `reading.py`; here tokens are chosen, and each answer ends by itself.
 """
 
 from __future__ import annotations
@@ -14,19 +14,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from isthmus.core.contracts import (
-    VISUAL_SEEN,
-    VISUAL_STATES,
-    CausalLLM,
-    Config,
-    ConnectorText,
-    Images,
-    Segments,
-)
+from isthmus.core.contracts import Config
 from isthmus.core.model.draw import part_seed
-from isthmus.core.model.layout import sees
+from isthmus.core.model.reading import Prompt as Prompt
+from isthmus.core.model.reading import begin
 from isthmus.core.model.vlm import VisionLanguageModel
-from isthmus.errors import InputError, PartError
 
 Ending = Literal["stop", "length"]
 """Why an answer ended: a stop, or as many tokens as were allowed."""
@@ -54,24 +46,6 @@ class Stops:
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """What one answer continues.
-
-    `ids` (tokens), any value where a visual token goes; `visual` (visual tokens) their places,
-    in the images' order; `stands` how many ids come before each image, and `texts` the ids
-    that a connector reads beside each, where it reads any. `number` tells prompts apart when
-    tokens are drawn: an answer follows from it and the seed, whatever else is in the batch.
-    """
-
-    ids: Tensor
-    visual: Tensor
-    images: Images | None = None
-    number: int = 0
-    stands: tuple[int, ...] = ()
-    texts: tuple[tuple[int, ...], ...] = ()
-
-
-@dataclass(frozen=True)
 class Answer:
     """Token ids without the stop token, the text up to a stop string, and why it ended."""
 
@@ -87,7 +61,8 @@ def generate(
     writings = [_Writing(stops) for _ in prompts]
     for _ in _steps(model, prompts, settings, writings):
         pass
-    return [writing.answer(_llm(model).tokenizer) for writing in writings]
+    tokenizer = getattr(model.llm, "tokenizer", None)
+    return [writing.answer(tokenizer) for writing in writings]
 
 
 def stream(
@@ -139,69 +114,19 @@ def _steps(
 ) -> Iterator[tuple[int | None, ...]]:
     if not prompts:
         return
-    llm = _llm(model)
     model.eval()
-    embeds, mask, layer_inputs, later = _read(model, llm, prompts)
+    reading = begin(model, prompts)
     choose = _Choice(settings, [prompt.number for prompt in prompts])
-    cache: Any = None
-    for _ in range(settings.max_new_tokens):
-        hidden, cache = llm.decode(embeds, mask, cache, layer_inputs)
-        tokens = choose(llm.head(hidden[:, -1]).float())
+    hidden = reading.first()
+    for count in range(settings.max_new_tokens):
+        tokens = choose(reading.llm.head(hidden).float())
         yield tuple(
-            writing.add(token, llm.tokenizer)
+            writing.add(token, reading.llm.tokenizer)
             for writing, token in zip(writings, tokens, strict=True)
         )
-        if all(writing.ending for writing in writings):
+        if count + 1 == settings.max_new_tokens or all(writing.ending for writing in writings):
             return
-        embeds, layer_inputs = llm.embed(torch.tensor(tokens, device=mask.device))[:, None], later
-        mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
-
-
-def _llm(model: VisionLanguageModel) -> CausalLLM:
-    if not isinstance(model.llm, CausalLLM):
-        raise PartError("generating text needs a causal `llm` in the model")
-    return model.llm
-
-
-def _read(
-    model: VisionLanguageModel, llm: CausalLLM, prompts: Sequence[Prompt]
-) -> tuple[Tensor, Tensor, dict[str, Any], dict[str, Any]]:
-    """Left-padded embeddings (batch tokens dim), their mask (batch tokens), and layer inputs:
-    those of the prompts, and those of every token after them."""
-    lengths = [len(prompt.ids) for prompt in prompts]
-    if not all(lengths):
-        raise InputError(f"prompt {lengths.index(0)} is empty; there is nothing to continue")
-    device = next(llm.parameters()).device
-    starts = [sum(lengths[:i]) for i in range(len(lengths))]
-    visual = [prompt.visual + start for prompt, start in zip(prompts, starts, strict=True)]
-    images = [prompt.images.to(device) for prompt in prompts if prompt.images is not None]
-    texts = [text for prompt in prompts for text in prompt.texts]
-    flat, states = model.embed(
-        torch.cat([prompt.ids for prompt in prompts]).to(device),
-        torch.cat(visual).to(device),
-        Images.joined(images) if images else None,
-        ConnectorText.of(texts).to(device) if texts else None,
-    )
-    longest = max(lengths)
-    real = [torch.arange(longest, device=device) >= longest - length for length in lengths]
-    mask = torch.stack(real)
-    embeds = _left_padded(flat, mask)
-    if states is None:
-        return embeds, mask, {}, {}
-    stands = [(row, at) for row, prompt in enumerate(prompts) for at in prompt.stands]
-    places = torch.tensor(stands, dtype=torch.long, device=device).reshape(-1, 2)
-    seen = sees(Segments(tuple(lengths)), places, len(states.mask))
-    # What is new stands behind every image of its prompt, also behind one at the very end.
-    behind = sees(Segments((1,) * len(prompts)), places * places.new_tensor([1, 0]), seen.shape[1])
-    first = {VISUAL_STATES: states, VISUAL_SEEN: _left_padded(seen, mask)}
-    return embeds, mask, first, {VISUAL_STATES: states, VISUAL_SEEN: behind[:, None]}
-
-
-def _left_padded(flat: Tensor, mask: Tensor) -> Tensor:
-    """(tokens dim) -> (batch tokens dim), zero where the mask is."""
-    padded = flat.new_zeros(*mask.shape, flat.shape[1])
-    padded[mask] = flat
-    return padded
+        hidden = reading.after(tokens)
 
 
 class _Choice:

@@ -23,7 +23,7 @@ Forward = Callable[..., Any]
 
 
 class Layers:
-    """Decoder layers, and the encoder's where it learns, as two groups of like layers."""
+    """The LLM's layers, and the encoder's where it learns, in groups of like layers."""
 
     def __init__(self, model: nn.Module) -> None:
         self.groups: list[list[nn.Module]] = []
@@ -33,7 +33,7 @@ class Layers:
             if model.encoder is not None and learns(model.encoder):
                 self.groups.append(list(model.encoder.encoder_layers))
             if isinstance(model.llm, LLM):
-                self.groups.append(list(model.llm.decoder_layers))
+                self.groups += [list(stack) for stack in model.llm.stacks]
         self._plain = {
             layer: vars(layer).get("forward") for group in self.groups for layer in group
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,10 +18,20 @@ SPREAD = 0.75
 @dataclass(frozen=True)
 class Group:
     """Segments of like lengths. `index` (segments longest): their tokens' places in the pack;
-    a shorter segment repeats its last token, which no real token looks back at."""
+    a shorter segment repeats its last token, which no real token looks back at. `samples` are
+    the segments' numbers."""
 
     index: Tensor
     lengths: tuple[int, ...]
+    samples: tuple[int, ...]
+
+    @property
+    def real(self) -> Tensor | None:
+        """(segments longest) True where it is no repetition; None, it is nowhere."""
+        if len(set(self.lengths)) == 1:
+            return None
+        lengths = torch.tensor(self.lengths, device=self.index.device)
+        return torch.arange(self.index.shape[1], device=self.index.device) < lengths[:, None]
 
 
 class Layout:
@@ -55,12 +66,25 @@ class Layout:
                 runs[-1].append(sample)
             else:
                 runs.append([sample])
-        return [self._group(run) for run in runs]
+        return [self.group(run) for run in runs]
 
     @cached_property
     def whole(self) -> Group:
         """All segments as one group, in order: the padded batch of a pack."""
-        return self._group(list(range(len(self.segments.lengths))))
+        return self.group(list(range(len(self.segments.lengths))))
+
+    @cached_property
+    def prefix(self) -> tuple[Tensor, Layout] | None:
+        """Places in the pack of all prefixes' tokens, and how they lie end to end; None where
+        there are none."""
+        segments = self.segments
+        pairs = zip(segments.offsets, segments.prefixes or (), strict=False)
+        runs = [(start, length) for start, length in pairs if length]
+        if not runs:
+            return None
+        rows = torch.cat([torch.arange(start, start + length) for start, length in runs])
+        own = Segments(tuple(length for _, length in runs))
+        return rows.to(self.device), Layout(own, self.device)
 
     @cached_property
     def way_back(self) -> Tensor:
@@ -76,12 +100,13 @@ class Layout:
             base += rows * longest
         return home.to(self.device)
 
-    def _group(self, samples: list[int]) -> Group:
+    def group(self, samples: Sequence[int]) -> Group:
+        """These segments as one group, in this order."""
         lengths = tuple(self.segments.lengths[sample] for sample in samples)
         starts = torch.tensor([self.segments.offsets[sample] for sample in samples])
         last = torch.tensor(lengths) - 1
         index = starts[:, None] + torch.minimum(torch.arange(max(lengths)), last[:, None])
-        return Group(index.to(self.device), lengths)
+        return Group(index.to(self.device), lengths, tuple(samples))
 
 
 def sees(segments: Segments, stands: Tensor, images: int) -> Tensor:

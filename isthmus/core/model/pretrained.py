@@ -162,7 +162,7 @@ def wrong_shape(config_class: Any, values: Mapping[str, Any]) -> Iterator[tuple[
     from huggingface_hub.errors import StrictDataclassError
 
     known = _keys(config_class)
-    unknown = [key for key in values if key not in known and key not in _reads(config_class)]
+    unknown = [key for key in values if not knows(config_class, key)]
     for key in unknown:
         near = did_you_mean(key, known)
         listed = ", ".join(sorted(known - VOLATILE))
@@ -175,6 +175,11 @@ def wrong_shape(config_class: Any, values: Mapping[str, Any]) -> Iterator[tuple[
         yield (), " ".join(str(error).split())
 
 
+def knows(config_class: Any, key: str) -> bool:
+    """Whether a configuration of this class has the key, or its family's model reads it."""
+    return key in _keys(config_class) or key in _reads(config_class)
+
+
 def build_scratch(part: TransformersConfig, model_class: Any, config: Any, **kwargs: Any) -> Any:
     """A model of this configuration in fp32, drawn from torch's random generator."""
     try:
@@ -183,7 +188,7 @@ def build_scratch(part: TransformersConfig, model_class: Any, config: Any, **kwa
     except (ValueError, TypeError, AssertionError, RuntimeError) as error:
         raise PartError(f"{label(part)}: config: {error}") from error
     if part.init == "scaled":
-        draw_scaled(model, config.hidden_size)
+        draw_scaled(model, getattr(config, "hidden_size", None))
     return model
 
 
@@ -191,7 +196,14 @@ def written_out(config: Any) -> dict[str, Any]:
     """The configuration as plain values that `scratch_config` reads back."""
     family: type = type(config)
     means = (_keys(family) | _reads(family)) - VOLATILE
-    return {key: value for key, value in config.to_dict().items() if key in means}
+    return {key: _plain(value) for key, value in config.to_dict().items() if key in means}
+
+
+def _plain(value: Any) -> Any:
+    """A configuration inside a configuration, likewise."""
+    if not isinstance(value, dict) or "model_type" not in value:
+        return value
+    return {key: _plain(own) for key, own in value.items() if key not in VOLATILE}
 
 
 @functools.cache

@@ -15,12 +15,13 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from isthmus.core.model.attention import Rule, dense, packed
+from isthmus.core.model.across import Across, across, biased, with_prefix
+from isthmus.core.model.attention import Rule, dense, look_back
 from isthmus.core.model.layout import Layout
 from isthmus.errors import WorkError
 
 BACKEND = "isthmus_ragged"
-UNKNOWN = ("position_bias", "s_aux", "cache")
+UNKNOWN = ("s_aux", "cache")
 """What other families hand to attention, which this backend would silently leave out."""
 
 
@@ -42,10 +43,16 @@ def attention(
     is_causal: bool | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    segments: Layout | None = None,
+    segments: Layout | Across | None = None,
+    prefix: Tensor | None = None,
+    position_bias: Tensor | None = None,
     **more: Any,
 ) -> tuple[Tensor, None]:
     """(batch heads tokens dim) each -> (batch tokens heads dim), and no weights.
+
+    `position_bias` (1 heads tokens tokens) is added to scores, by places in the own sample.
+    `prefix` (batch tokens), True where a token sees all that are so marked, goes with a batch;
+    a pack's segments know of theirs.
 
     Raises WorkError when segments come with an attention mask: transformers then drops its own
     separation of samples, and they would silently see each other.
@@ -66,18 +73,47 @@ def attention(
         softcap=softcap,
     )
     if segments is None:
-        seen = dense(query, key, value, attention_mask, rule)
+        mask = _ahead(attention_mask, prefix, query, rule)
+        if position_bias is not None:
+            if mask is None and rule.causal:
+                mask = look_back(query.shape[2], key.shape[2], rule, query.device)
+            mask = biased(position_bias, mask, query.dtype)
+        seen = dense(query, key, value, mask, rule)
         return rearrange(seen, "batch heads tokens dim -> batch tokens heads dim"), None
     if attention_mask is not None:
         raise WorkError(
             "an attention mask came together with the segments of a pack: its samples would see "
             "each other. Give a pack its segments alone, or a padded batch its mask alone"
         )
-    if not rule.causal:
-        raise WorkError("ragged attention over a pack is causal; this layer is not")
     flat = "1 heads tokens dim -> tokens heads dim"
     q, k, v = (rearrange(x, flat).to(_arithmetic(query)) for x in (query, key, value))
-    return packed(q, k, v, segments, rule)[None], None
+    return _over(segments, q, k, v, rule, position_bias)[None], None
+
+
+def _over(
+    segments: Layout | Across, q: Tensor, k: Tensor, v: Tensor, rule: Rule, bias: Tensor | None
+) -> Tensor:
+    """(tokens heads dim) each -> (tokens heads dim)"""
+    own = segments.own if isinstance(segments, Across) else segments
+    if rule.causal and bias is None:
+        return with_prefix(q, k, v, own, rule)
+    looks_out = isinstance(segments, Across) and not rule.causal
+    seen = segments.memory if isinstance(segments, Across) and looks_out else own
+    if len(q) != own.segments.offsets[-1] or len(k) != seen.segments.offsets[-1]:
+        raise WorkError("a layer of this model looks at other tokens than its pack's segments say")
+    return across(q, k, v, own, seen, rule, bias)
+
+
+def _ahead(mask: Tensor | None, prefix: Tensor | None, query: Tensor, rule: Rule) -> Tensor | None:
+    """The mask of a batch whose prefixes look both ways."""
+    if prefix is None:
+        return mask
+    if mask is None:
+        mask = look_back(query.shape[2], query.shape[2], rule, query.device)
+    both = (prefix[:, :, None] & prefix[:, None])[:, None]
+    if mask.dtype != torch.bool:
+        return mask.masked_fill(both, 0.0)
+    return mask | both
 
 
 def _arithmetic(query: Tensor) -> torch.dtype:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -40,26 +40,34 @@ def try_out(decoder: Decoder) -> None:
     """Settle `ragged` and `decodes`; raises PartError for a model that runs right in no way."""
     training = decoder.training
     decoder.eval()
-    ids = (torch.arange(SEGMENTS.offsets[-1]) * 7 + 3) % decoder.model.config.vocab_size
-    pack, layout = decoder.embed(ids), Layout(SEGMENTS, ids.device)
-    texts = list(torch.split(pack, list(SEGMENTS.lengths)))
+    texts = _texts(decoder)
+    pack = torch.cat(texts)
+    layout = Layout(SEGMENTS, pack.device)
     with quiet():
         wanted, logits = _alone(decoder, texts)
         if not alike(lambda: decoder.head(wanted), logits):
             _refuse(decoder, "has a head that does more than is known")
-        way = partial(_by, decoder, pack=pack, layout=layout)
-        decoder.ragged = alike(partial(way, register(), decoder.packed), wanted)
+        packed, padded = (
+            partial(decoder.packed, pack, layout),
+            partial(decoder.padded, pack, layout),
+        )
+        decoder.ragged = alike(partial(_by, decoder, register(), packed), wanted)
         if not decoder.ragged and not any(
-            alike(partial(way, attention, decoder.padded), wanted) for attention in ("sdpa", EAGER)
+            alike(partial(_by, decoder, attention, padded), wanted) for attention in ("sdpa", EAGER)
         ):
             _refuse(decoder, "gives other results in a batch than alone")
         last = torch.tensor(SEGMENTS.offsets[1:]) - 1
         decoder.decodes = alike(lambda: _left_padded(decoder, texts), wanted[last])
         if decoder.hands_down:
             layer = decoder.decoder_layers[-1]
-            run = partial(decoder.packed, pack, layout)
-            LastLayer(layer, by_row(layer, run, MIDDLE, len(pack)))
+            LastLayer(layer, by_row(layer, packed, MIDDLE, len(pack)))
     decoder.train(training)
+
+
+def _texts(decoder: Decoder) -> list[Tensor]:
+    """(tokens dim) of a few samples."""
+    ids = (torch.arange(SEGMENTS.offsets[-1]) * 7 + 3) % decoder.model.config.vocab_size
+    return list(torch.split(decoder.embed(ids), list(SEGMENTS.lengths)))
 
 
 def alike(run: Callable[[], Tensor], wanted: Tensor) -> bool:
@@ -87,15 +95,9 @@ def _alone(decoder: Decoder, texts: list[Tensor]) -> tuple[Tensor, Tensor]:
     return torch.cat(hidden, dim=1)[0], torch.cat(logits, dim=1)[0]
 
 
-def _by(
-    decoder: Decoder,
-    attention: str,
-    run: Callable[[Tensor, Layout], Tensor],
-    pack: Tensor,
-    layout: Layout,
-) -> Tensor:
+def _by(decoder: Decoder, attention: str, run: Callable[[], Tensor]) -> Tensor:
     decoder.model.set_attn_implementation(attention)
-    return run(pack, layout)
+    return run()
 
 
 def _left_padded(decoder: Decoder, texts: list[Tensor]) -> Tensor:
@@ -106,6 +108,69 @@ def _left_padded(decoder: Decoder, texts: list[Tensor]) -> Tensor:
     batch[mask] = torch.cat(texts)
     _, cache = decoder.decode(batch[:, :-1], mask[:, :-1])
     return decoder.decode(batch[:, -1:], mask, cache)[0][:, 0]
+
+
+@torch.no_grad()
+def try_prefixes(decoder: Decoder) -> None:
+    """Raises PartError for a decoder whose prefixes do not look both ways, in a pack and through
+    the cache, as they do by the family's own attention under a mask written out."""
+    training = decoder.training
+    decoder.eval()
+    texts = _texts(decoder)
+    lengths = tuple(map(len, texts))
+    segments = Segments(lengths, prefixes=tuple(length - 3 for length in lengths))
+    layout = Layout(segments, texts[0].device)
+
+    def under_mask(rest: int) -> Tensor:
+        ways = [partial(_under_mask, decoder, text, len(text) - rest) for text in texts]
+        return torch.cat([_by(decoder, EAGER, way) for way in ways])
+
+    right = decoder.hands_down
+    if right:
+        with quiet():
+            last = torch.tensor(SEGMENTS.offsets[1:]) - 1
+            try:
+                part, whole = under_mask(3), under_mask(1)[last]
+            except Exception:
+                part = whole = torch.empty(0)
+            decoder.model.set_attn_implementation(register())
+            right = alike(lambda: decoder.packed(torch.cat(texts), layout), part)
+            right = right and alike(lambda: _left_padded(decoder, texts), whole)
+    if not right:
+        _refuse(
+            decoder,
+            "cannot look both ways over a prefix; leave `attention: prefix` out, or take a family "
+            "that can, like llama, gemma, qwen2, opt or gpt2",
+        )
+    decoder.train(training)
+
+
+def _under_mask(decoder: Decoder, text: Tensor, prefix: int) -> Tensor:
+    """Hidden states of a text whose first `prefix` tokens look both ways."""
+    shape = decoder.model.config
+    kinds = getattr(shape, "layer_types", None) or ()
+    window = getattr(shape, "sliding_window", None)
+    mask: Any = _written_out(text, prefix, window)
+    if kinds:
+        masks = {"sliding_attention": mask}
+        mask = {k: masks.get(k, _written_out(text, prefix, None)) for k in kinds}
+        if len(mask) == 1:
+            (mask,) = mask.values()
+    positions = torch.arange(len(text), device=text.device)[None]
+    output = decoder.run(text[None], positions, attention_mask=mask, use_cache=False)
+    hidden: Tensor = output.last_hidden_state[0]
+    return hidden
+
+
+def _written_out(text: Tensor, prefix: int, window: int | None) -> Tensor:
+    """(1 1 tokens tokens) to add to scores: no token sees beyond it, or `window` and more back,
+    but that those of the prefix see all of it."""
+    places = torch.arange(len(text), device=text.device)
+    back = places[:, None] - places
+    sees = (back >= 0) & (back < (window or len(text)))
+    sees[:prefix, :prefix] = True
+    least = torch.finfo(text.dtype).min
+    return torch.zeros_like(sees, dtype=text.dtype).masked_fill(~sees, least)[None, None]
 
 
 def _refuse(decoder: Decoder, why: str) -> NoReturn:

@@ -7,7 +7,6 @@ in, so that a frozen part may be kept in bf16 beside a trained one in fp32.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -16,10 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from isthmus.core.contracts import (
     LLM,
-    VISUAL_SEEN,
-    VISUAL_STATES,
     AnyConnector,
-    CausalLLM,
     ConnectorText,
     CrossAttentionConnector,
     CrossAttentionStates,
@@ -28,14 +24,16 @@ from isthmus.core.contracts import (
     FeatureStore,
     Images,
     Pack,
+    Pairs,
     QueryConnector,
+    Seq2SeqLLM,
     Template,
     TextEncoder,
     Tools,
 )
+from isthmus.core.model.batches import of_pack, of_pairs
 from isthmus.core.model.draw import drawn_from
 from isthmus.core.model.features import encode_once
-from isthmus.core.model.layout import sees
 from isthmus.errors import PartError
 
 
@@ -77,10 +75,13 @@ class VisionLanguageModel(nn.Module):
     ) -> Tools:
         """What a preparer of this model's examples works with, in data workers."""
         reader = self.connector if isinstance(self.connector, QueryConnector) else None
+        pairs = self.llm if isinstance(self.llm, Seq2SeqLLM) else None
         return Tools(
             tokenizer=getattr(self.llm, "tokenizer", None),
             text_tokenizer=getattr(self.text_encoder, "tokenizer", None),
             connector_tokenizer=reader.tokenizer if reader else None,
+            starts=pairs.starts if pairs else (),
+            ends=pairs.ends if pairs else (),
             template=template,
             transform=getattr(self.encoder, "transform", None),
             num_tokens=self.connector.config.num_tokens if self.connector is not None else None,
@@ -120,26 +121,16 @@ class VisionLanguageModel(nn.Module):
         setattr(self, name, fresh)
         self._attach()
 
-    def hidden(self, pack: Pack, needed: Tensor | None = None) -> Tensor:
-        """The LLM's hidden states of a pack. -> (tokens dim)
+    def hidden(self, batch: Pack | Pairs, needed: Tensor | None = None) -> Tensor:
+        """The LLM's hidden states of a batch; of pairs, the decoder's. -> (tokens dim)
 
         With `needed` (rows) int64, those of these tokens alone -> (rows dim); what only the
         others would take is not computed.
         """
-        if not isinstance(self.llm, CausalLLM):
-            raise PartError("this objective needs a causal `llm` in the model; it has none")
-        embeds, states = self.embed(pack.ids, pack.visual, pack.images, pack.text)
-        layer_inputs: dict[str, Any] | None = None
-        if states is not None:
-            if pack.images is not None and len(pack.stands) != len(states.mask):
-                raise PartError(
-                    f"a batch with {len(states.mask)} images says {len(pack.stands)} places where "
-                    "they stand (`Pack.stands`); a connector by cross-attention needs them all"
-                )
-            seen = sees(pack.segments, pack.stands, len(states.mask))
-            layer_inputs = {VISUAL_STATES: states, VISUAL_SEEN: seen}
-        segments = replace(pack.segments, needed=needed)
-        hidden: Tensor = self.llm(embeds, segments, layer_inputs)
+        if isinstance(batch, Pairs):
+            hidden = of_pairs(self, batch, needed)
+        else:
+            hidden = of_pack(self, batch, needed)
         return hidden if needed is None else hidden.index_select(0, needed)
 
     def embed(
@@ -148,12 +139,14 @@ class VisionLanguageModel(nn.Module):
         visual: Tensor,
         images: Images | None,
         text: ConnectorText | None = None,
+        shows: Tensor | None = None,
     ) -> tuple[Tensor, CrossAttentionStates | None]:
         """What the LLM reads: (tokens dim), with the visual tokens at their places.
 
         `ids` (tokens), any value where a visual token goes; `visual` (visual tokens) their
-        places, in the images' order; `text` what the connector reads beside them. States take
-        no place and are returned beside it, those of a blank picture where there is none.
+        places, in the images' order, or in that of `shows`, the visual token that goes to each;
+        `text` what the connector reads beside them. States take no place and are returned beside
+        it, those of a blank picture where there is none.
         """
         if self.llm is None:
             raise PartError("the model has no `llm` that could read")
@@ -166,7 +159,9 @@ class VisionLanguageModel(nn.Module):
         seen = self.see(images, text)
         if isinstance(seen, CrossAttentionStates):
             return embeds, seen
-        self._check_promise(images, seen, visual)
+        self._check_promise(images, seen, len(visual) if shows is None else None)
+        if shows is not None:
+            seen = seen.index_select(0, shows)
         return embeds.index_copy(0, visual, seen.to(embeds.dtype)), None
 
     def see(
@@ -220,14 +215,18 @@ class VisionLanguageModel(nn.Module):
             raise PartError("a connector by cross-attention needs an `encoder` in the model")
         return self.encoder.blank().to(device)
 
-    def _check_promise(self, images: Images, seen: Tensor, visual: Tensor) -> None:
-        if self.connector is None or len(seen) == len(visual):
+    def _check_promise(self, images: Images, seen: Tensor, kept: int | None) -> None:
+        """`kept` places are as many as were promised, where nobody counted them."""
+        if self.connector is None or len(seen) == kept:
             return
         promised = [self.connector.config.num_tokens(grids) for grids in images.grids]
+        kept = sum(promised) if kept is None else kept
+        if len(seen) == kept:
+            return
         raise PartError(
             f"connector {self.connector.name}: it promised {sum(promised)} visual tokens for "
             f"{len(images)} images ({', '.join(map(str, promised[:8]))}), the sequence kept "
-            f"{len(visual)} places for them, and it gave {len(seen)}. Its `num_tokens` must say "
+            f"{kept} places for them, and it gave {len(seen)}. Its `num_tokens` must say "
             "what its `forward` returns"
         )
 

@@ -200,6 +200,7 @@ class RunConfig(Config):
             problems = (
                 *_misnamed(stage, parts),
                 *_lacking(stage, self.template, parts),
+                *_unsuited(stage, self.model),
                 *_not_to_keep(stage, self),
                 *_too_short(stage, self.model),
             )
@@ -257,6 +258,13 @@ def _too_short(stage: StageConfig, model: ModelConfig) -> Iterator[tuple[Place, 
             f"of {stage.max_length} has no place for words; allow more, or let model.connector "
             "give fewer",
         )
+
+
+def _unsuited(stage: StageConfig, model: ModelConfig) -> Iterator[tuple[Place, str]]:
+    """Why the stage's objective cannot train this model."""
+    objective: Objective.Config = objective_of(stage)  # type: ignore[assignment]
+    for why in objective.objections(dict(model.parts())):
+        yield ("objective",), why
 
 
 def _not_to_keep(stage: StageConfig, run: RunConfig) -> Iterator[tuple[Place, str]]:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from isthmus.core.contracts import LLM, Batch, Pack
+from isthmus.core.contracts import LLM, Batch, Pack, Pairs
 from isthmus.core.model.decoder import Decoder
+from isthmus.core.model.encoder_decoder import EncoderDecoder
 
 
 def filling(batches: Sequence[Batch], llm: LLM | None) -> list[float]:
     """Micro-batches of one process, and the tokens of padding that its LLM computes in them:
     none where it takes packs as they are, else what fills each sample up to the longest."""
-    padded = isinstance(llm, Decoder) and not llm.ragged
-    lengths = [batch.segments.lengths for batch in batches if padded and isinstance(batch, Pack)]
+    lengths = [own for batch in batches for own in _lengths(batch)] if pads(llm) else []
     return [len(batches), sum(len(own) * max(own) - sum(own) for own in lengths)]
+
+
+def pads(llm: LLM | None) -> bool:
+    """Whether the LLM runs a pack as a padded batch."""
+    return isinstance(llm, Decoder | EncoderDecoder) and not llm.ragged
+
+
+def _lengths(batch: Batch) -> list[tuple[int, ...]]:
+    """Of its segments, where it is a pack or pairs."""
+    if isinstance(batch, Pairs):
+        return [batch.sources.lengths, batch.segments.lengths]
+    return [batch.segments.lengths] if isinstance(batch, Pack) else []
 
 
 def filling_metrics(

@@ -62,7 +62,7 @@ class FlopModel:
     features and to `read` so many words beside it, of the LLM's matrices for each token, and of
     its last layer and head for each supervised token (`row`); `layers` add attention. A frozen
     encoder looks `once` at an image that occurs twice; of one that learns `blocks` are its
-    blocks' forward passes over a crop.
+    blocks' forward passes over a crop. With `ahead`, tokens of a prefix look at all of it.
     """
 
     crop: float
@@ -73,6 +73,7 @@ class FlopModel:
     layers: tuple[LayerWork, ...]
     blocks: tuple[float, ...]
     once: bool
+    ahead: bool = False
 
     def step(self, batches: Sequence[Batch], causal: bool = True) -> float | None:
         """Operations of a step of these micro-batches, forward and backward. None for batches
@@ -92,6 +93,7 @@ class FlopModel:
             total += self.token * batch.num_tokens + self.row * batch.weight
             passes = [(layer.pair * layer.passes, layer.window) for layer in self.layers]
             total += _attention(passes, batch.segments.lengths, causal)
+            total += self._ahead(passes, batch) if causal else 0.0
         return total
 
     def repeated(self, batches: Sequence[Batch], which: Callable[[int], Container[int]]) -> float:
@@ -111,8 +113,14 @@ class FlopModel:
                     total += crop * self._crops(batch.images)
                 total += token * batch.num_tokens + row * batch.weight
                 pairs = [(layer.pair, layer.window) for layer in layers]
-                total += _attention(pairs, batch.segments.lengths)
+                total += _attention(pairs, batch.segments.lengths) + self._ahead(pairs, batch)
         return total
+
+    def _ahead(self, layers: Sequence[tuple[float, int | None]], batch: Pack) -> float:
+        """What prefixes add, which look at more than is before them, and as far back as they go."""
+        prefixes = (batch.segments.prefixes or ()) if self.ahead else ()
+        plain = [(each, None) for each, _ in layers]
+        return _attention(plain, prefixes, causal=False) - _attention(layers, prefixes)
 
     def _crops(self, images: Images) -> int:
         """Those that the encoder looks at; images whose features are known have none."""

@@ -55,7 +55,8 @@ def flop_model(model: VisionLanguageModel, bf16: bool) -> FlopModel | None:
         return None
     once = model.encoder is None or not learns(model.encoder)
     blocks = () if once else sight.blocks
-    return FlopModel(sight.crop, sight.image, sight.read, *language, blocks, once)
+    ahead = model.llm.prefix_attention
+    return FlopModel(sight.crop, sight.image, sight.read, *language, blocks, once, ahead)
 
 
 @dataclass(frozen=True)

@@ -97,10 +97,12 @@ def sample_cost(model: VisionLanguageModel) -> Cost:
     if model.llm is None:
         return Cost()
     try:
-        blocks = model.llm.decoder_layers
+        stacks = model.llm.stacks
     except PartError:
         return Cost()
-    layers, weights = len(blocks), sum(p.numel() for p in blocks.parameters())
+    # A token goes through one stack alone, in an encoder-decoder through this or that.
+    layers = sum(map(len, stacks)) / len(stacks)
+    weights = sum(p.numel() for stack in stacks for p in stack.parameters()) / len(stacks)
     image = 0.0
     if isinstance(model.encoder, Encoder):
         seen = sum(grid.num_features for grid in model.encoder.transform.grids((336, 336)))

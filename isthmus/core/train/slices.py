@@ -20,7 +20,7 @@ from isthmus.core.train.sharing import Shared
 
 
 class Slices(Shared):
-    """FSDP2: one group a decoder layer, one a layer of an encoder that learns, one for the rest.
+    """FSDP2: one group a layer of the LLM, one a layer of an encoder that learns, one for the rest.
 
     The rest (embeddings, head, connector, objective) is whole from a forward pass to the end
     of its backward pass, since it is used from everywhere. A frozen encoder is copied: its
@@ -135,7 +135,8 @@ def _units(root: nn.Module) -> list[nn.Module]:
     model = getattr(root, "model", None)
     if not isinstance(model, VisionLanguageModel):
         return []
-    units: list[nn.Module] = list(model.llm.decoder_layers) if isinstance(model.llm, LLM) else []
+    stacks = model.llm.stacks if isinstance(model.llm, LLM) else []
+    units: list[nn.Module] = [layer for stack in stacks for layer in stack]
     if model.encoder is not None and learns(model.encoder):
         units += model.encoder.encoder_layers
     return units

@@ -9,8 +9,8 @@ from pathlib import Path
 from isthmus.core.checkpoint import Checkpoint
 from isthmus.core.contracts import Evaluated, StageEnded, StageStarted
 from isthmus.core.data.loader import StepData, StepLoader
-from isthmus.core.model.decoder import Decoder
 from isthmus.core.train.features import kept_notes, open_store
+from isthmus.core.train.filling import pads
 from isthmus.core.train.freeze import FrozenWeights
 from isthmus.core.train.meter import Meter, Tally
 from isthmus.core.train.opening import OpenStage
@@ -152,8 +152,9 @@ class Stage:
         session, config = self.session, self.config
         notes, session.notes = [*session.notes], ()
         llm = session.model.llm
-        if isinstance(llm, Decoder) and not llm.ragged:
-            notes.append(f"{llm.family} cannot run packs; samples are padded to the longest")
+        if pads(llm):
+            family = getattr(llm, "family", "the llm")
+            notes.append(f"{family} cannot run packs; samples are padded to the longest")
         if self.store and self.store.stopped:
             notes.append(f"features: {self.store.stopped}")
         event = StageStarted(

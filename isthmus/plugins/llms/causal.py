@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, Literal
 
 from isthmus import hookimpl
 from isthmus.core.contracts import CausalLLM, Place
@@ -16,17 +14,13 @@ from isthmus.core.model.pretrained import (
     build_scratch,
     load_published,
     published_config,
-    quiet,
-    scratch_config,
     written_out,
     wrong_shape,
 )
 from isthmus.core.model.tokenizer import BpeConfig, Texts, choose_tokenizer
 from isthmus.core.model.trial import EAGER
+from isthmus.core.model.vocabulary import IDS, own_shape, row_for_every_token
 from isthmus.errors import did_you_mean
-
-IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
-"""Keys of a configuration that follow from the tokenizer."""
 
 
 class Causal(Decoder, name="causal"):
@@ -41,6 +35,13 @@ class Causal(Decoder, name="causal"):
         tokenizer: str | BpeConfig | None = None
         """Hub id or folder; `{vocab_size: 512}` trains one on the run's own text; absent, the
         published model's own."""
+        attention: Literal["causal", "prefix"] = "causal"
+        """`causal`: a token sees what stands before it. `prefix`: image and prompt, up to the
+        first answer, see each other both ways (SimVLM, PaliGemma)."""
+
+        @property
+        def sees_both_ways(self) -> bool:
+            return self.attention == "prefix"
 
         @property
         def most_tokens(self) -> int | None:
@@ -70,7 +71,8 @@ class Causal(Decoder, name="causal"):
         tokenizer = tokenizer_object
         if tokenizer is None:
             tokenizer = choose_tokenizer(config, config.tokenizer, config.model, texts)
-        super().__init__(config, tokenizer, _model(config, tokenizer))
+        model = _model(config, tokenizer)
+        super().__init__(config, tokenizer, model, config.attention == "prefix")
 
     def blueprint(self) -> Config:
         shape = {
@@ -87,7 +89,7 @@ def _model(config: Causal.Config, tokenizer: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     if config.model is None:
-        shape = _shape(config, tokenizer)
+        shape = own_shape(config, tokenizer)
         model = build_scratch(
             config, AutoModelForCausalLM.from_config, shape, attn_implementation=EAGER
         )
@@ -96,22 +98,8 @@ def _model(config: Causal.Config, tokenizer: Any) -> Any:
         model = load_published(
             config, AutoModelForCausalLM, config.model, attn_implementation=EAGER
         )
-    rows = model.get_input_embeddings().weight.shape[0]
-    if rows < len(tokenizer):
-        _add_rows(model, rows, len(tokenizer))
+    row_for_every_token(model, tokenizer)
     return model
-
-
-def _shape(config: Causal.Config, tokenizer: Any) -> Any:
-    """The inline configuration, speaking this tokenizer's ids."""
-    from transformers import CONFIG_MAPPING
-
-    values = dict(config.config or {})
-    family = values.pop("model_type")
-    values.setdefault("vocab_size", len(tokenizer))
-    for key in IDS:
-        values.setdefault(key, getattr(tokenizer, key))
-    return scratch_config(config, CONFIG_MAPPING[family], values)
 
 
 def _most_tokens(said: Mapping[str, Any]) -> int | None:
@@ -144,15 +132,6 @@ def _no_family(name: Any) -> str:
         f"{name!r} is no causal family of transformers; write one, like llama, qwen2, opt or "
         f"gpt2.{near}"
     )
-
-
-@torch.no_grad()
-def _add_rows(model: Any, rows: int, wanted: int) -> None:
-    """New tokens begin as the mean of those there were."""
-    with quiet():
-        model.resize_token_embeddings(wanted, mean_resizing=False)
-    for table in (model.get_input_embeddings(), model.get_output_embeddings()):
-        table.weight[rows:] = table.weight[:rows].mean(dim=0)
 
 
 @hookimpl

@@ -27,7 +27,7 @@ class Lora(Tuner, name="lora"):
         dropout: float = Field(default=0.0, ge=0, lt=1)
         """Dropout on the way into the added matrices."""
         targets: tuple[str, ...] | None = Field(default=None, min_length=1)
-        """Linear layers by name or its end (`q_proj`); absent, all those of an LLM's decoder
+        """Linear layers by name or its end (`q_proj`); absent, all those of an LLM's
         blocks, or of the whole part."""
         hand_over: HandOver = "merge"
         """When the stage ends: `merge` folds what was learnt into the weights, `keep` leaves
@@ -93,7 +93,7 @@ class Lora(Tuner, name="lora"):
         }
         if self.config.targets is None:
             if isinstance(part, LLM):
-                blocks = {id(layer) for layer in part.decoder_layers.modules()}
+                blocks = {id(layer) for stack in part.stacks for layer in stack.modules()}
                 linear = {name: layer for name, layer in linear.items() if id(layer) in blocks}
             if not linear:
                 raise PartError(f"tuner lora: {type(part).__name__} has no linear layer to adapt")

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from isthmus.core.contracts import Segments
+from isthmus.core.model.across import Across
 from isthmus.core.model.layout import Layout
 from isthmus.core.model.ragged import BACKEND, Local, attention, register
 from isthmus.errors import WorkError
@@ -29,15 +30,35 @@ def test_segments_beside_a_mask_are_refused() -> None:
         attention(LAYER, *QKV, torch.ones(1, 1, 6, 6, dtype=torch.bool), segments=LAYOUT)
 
 
-@pytest.mark.parametrize("extra", ["position_bias", "s_aux", "cache"])
+@pytest.mark.parametrize("extra", ["s_aux", "cache"])
 def test_what_it_cannot_compute_is_refused_and_not_left_out(extra: str) -> None:
     with pytest.raises(WorkError, match=extra):
         attention(LAYER, *QKV, None, **{extra: torch.ones(2)})
 
 
-def test_a_layer_that_looks_both_ways_cannot_run_on_a_pack() -> None:
-    with pytest.raises(WorkError, match="causal"):
-        attention(LAYER, *QKV, None, is_causal=False, segments=LAYOUT)
+def test_a_layer_that_looks_both_ways_sees_its_whole_sample_and_no_other() -> None:
+    output, _ = attention(LAYER, *QKV, None, is_causal=False, segments=LAYOUT)
+    alone = [
+        attention(LAYER, *(x[:, :, rows] for x in QKV), None, is_causal=False)[0]
+        for rows in (slice(0, 4), slice(4, 6))
+    ]
+    torch.testing.assert_close(output, torch.cat(alone, dim=1))
+
+
+def test_segments_of_another_sequence_are_refused() -> None:
+    short = Across(LAYOUT, Layout(Segments((3, 2)), torch.device("cpu")))
+    with pytest.raises(WorkError, match="other tokens than its pack's segments"):
+        attention(LAYER, *QKV, None, is_causal=False, segments=short)
+
+
+def test_a_bias_is_added_by_places_in_the_own_sample() -> None:
+    bias = torch.randn(1, 2, 4, 4)
+    output, _ = attention(LAYER, *QKV, None, segments=LAYOUT, position_bias=bias)
+    alone = [
+        attention(LAYER, *(x[:, :, a:b] for x in QKV), None, position_bias=bias[..., :n, :n])[0]
+        for a, b, n in ((0, 4, 4), (4, 6, 2))
+    ]
+    torch.testing.assert_close(output, torch.cat(alone, dim=1))
 
 
 def test_a_window_must_be_known_to_the_layer_that_has_it() -> None:

@@ -1,9 +1,9 @@
 """A program for test_ranks: a few steps whose gradients are written down instead of used.
 
-    python -m tests.core.train.step_gradients DATA OUT MODE TUNERS
+    python -m tests.core.train.step_gradients DATA OUT MODE TUNERS [LLM]
 
 Started alone or by torchrun; the main process writes OUT. TUNERS is a JSON list: who learns, once
-after the other; null, and everything does.
+after the other; null, and everything does. LLM is a configuration as JSON.
 """
 
 from __future__ import annotations
@@ -39,9 +39,13 @@ SAMPLES = 5
 Tuners = dict[str, Any]
 
 
-def setting(data: Path, tuners: Tuners | None = None) -> tuple[Root, Mixture, Preparer]:
+def setting(
+    data: Path, tuners: Tuners | None = None, llm: dict[str, Any] | None = None
+) -> tuple[Root, Mixture, Preparer]:
     """The model, in fp32, and the samples; the same in every process."""
-    run = load(RunConfig, tiny_run(data, stage(data, **({"train": tuners} if tuners else {}))))
+    values = tiny_run(data, stage(data, **({"train": tuners} if tuners else {})))
+    values["model"] |= {"llm": llm} if llm else {}
+    run = load(RunConfig, values)
     stages = open_stages(run)
     model = build_model(run.model, texts=lambda: texts(stages), seed=3)
     tools = model.tools(stages[0].template)
@@ -53,10 +57,13 @@ def setting(data: Path, tuners: Tuners | None = None) -> tuple[Root, Mixture, Pr
 
 
 def gradients(
-    data: Path, mode: Parallelism = "ddp", tuners: Tuners | None = None
+    data: Path,
+    mode: Parallelism = "ddp",
+    tuners: Tuners | None = None,
+    llm: dict[str, Any] | None = None,
 ) -> tuple[Engine, StepLoader, dict[str, Tensor]]:
     """Every step's loss, gradient norm and gradient, by the engine."""
-    root, mixture, preparer = setting(data, tuners)
+    root, mixture, preparer = setting(data, tuners, llm)
     parallel = Parallel(threads=1)
     plan = Plan(mixture, samples=SAMPLES, epochs=1, shuffle=False)
     loader = StepLoader(
@@ -112,10 +119,11 @@ def poison(engine: Engine, loader: StepLoader) -> str:
 
 
 if __name__ == "__main__":
-    data, out, mode, who = sys.argv[1:]
+    data, out, mode, who, *more = sys.argv[1:]
+    llm = json.loads(more[0]) if more else None
     found: dict[str, Tensor] = {}
     for number, tuners in enumerate(json.loads(who)):
-        made, steps, values = gradients(Path(data), mode, tuners)
+        made, steps, values = gradients(Path(data), mode, tuners, llm)
         found |= {f"{number}/{name}": value for name, value in values.items()}
     if made.parallel.is_main:
         save_file(found, out)

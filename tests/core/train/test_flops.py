@@ -94,9 +94,13 @@ CONNECTORS = {
 
 
 def model(
-    llm: dict[str, Any], encoder: dict[str, Any], connector: str | dict[str, Any] = "mlp"
+    llm: dict[str, Any],
+    encoder: dict[str, Any],
+    connector: str | dict[str, Any] = "mlp",
+    **more: Any,
 ) -> VisionLanguageModel:
-    values = {"encoder": encoder, "connector": connector, "llm": {"type": "causal", "config": llm}}
+    causal = {"type": "causal", "config": llm, **more}
+    values = {"encoder": encoder, "connector": connector, "llm": causal}
     config = load(ModelConfig, values)
     return build_model(config, tokenizer=tiny_tokenizer(), texts=tiny_texts)
 
@@ -287,6 +291,20 @@ def test_connectors_are_counted_by_image_feature_and_word(connector: dict[str, A
 def test_layers_that_look_from_inside_the_llm_give_no_figure():
     made = model(LLAMA, {"type": "clip", "config": CLIP}, "gated_cross_attention")
     assert flop_model(made, bf16=False) is None
+
+
+def test_prefixes_look_at_more_than_is_before_them():
+    made = model(LLAMA, {"type": "clip", "config": CLIP}, attention="prefix")
+    apply_tuners(made.parts(), STAGES["connector and llm"])
+    pack = batch(made)
+    prefixes = (40, 37, 0)
+    seeing = replace(pack, segments=replace(pack.segments, prefixes=prefixes))
+    flops = flop_model(made, bf16=False)
+    more = flops.step([seeing]) - flops.step([pack])
+    pairs = sum(prefix * prefix / 2 for prefix in prefixes)
+    assert more == pytest.approx(sum(3 * layer.pair * pairs for layer in flops.layers))
+    causal = flop_model(model(LLAMA, {"type": "clip", "config": CLIP}), bf16=False)
+    assert not causal.ahead
 
 
 def test_convolutional_encoder_is_counted_by_its_own_positions():

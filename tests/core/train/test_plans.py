@@ -16,6 +16,7 @@ from isthmus.core.config import load
 from isthmus.core.contracts import Segments
 from isthmus.core.data.packed import PackedPlan
 from isthmus.core.data.plan import Plan
+from isthmus.core.data.preparers import PackPreparer
 from isthmus.core.data.sizes import Sizes
 from isthmus.core.model.build import build_model
 from isthmus.core.train.config import RunConfig
@@ -26,7 +27,6 @@ from isthmus.core.train.parallel import Outcome, Parallel
 from isthmus.core.train.plans import make_plan, sample_cost
 from isthmus.core.train.run import run
 from isthmus.errors import DataError, ImageError, InputError
-from isthmus.plugins.objectives.lm import ConversationPreparer
 from tests.core.train.listeners import Crash, Recorder, crash_at, metrics
 from tests.core.train.tiny import source, stage, tiny_run, write_data
 
@@ -81,13 +81,13 @@ def preparer(session: Any, only: OpenStage) -> Any:
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of samples whose length was asked for."""
     asked: list[str] = []
-    length = ConversationPreparer.length
+    length = PackPreparer.length
 
     def remembered(self: Any, sample: Any) -> int:
         asked.append(sample.id)
         return length(self, sample)
 
-    monkeypatch.setattr(ConversationPreparer, "length", remembered)
+    monkeypatch.setattr(PackPreparer, "length", remembered)
     return asked
 
 

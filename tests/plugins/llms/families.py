@@ -51,3 +51,26 @@ PADDED: dict[str, dict[str, Any]] = {
 }
 """Families that drop segments, or attend in ways the ragged backend does not compute; Falcon did
 until transformers 5.24."""
+
+T5 = {
+    **{"d_model": 32, "d_kv": 8, "d_ff": 64, "num_heads": 4, "num_layers": 3},
+    **{"num_decoder_layers": 2, "dropout_rate": 0.0, "relative_attention_num_buckets": 8},
+}
+BART = {
+    **{"d_model": 32, "encoder_layers": 3, "decoder_layers": 2, "max_position_embeddings": 128},
+    **{"encoder_attention_heads": 4, "decoder_attention_heads": 4, "dropout": 0.0},
+    **{"encoder_ffn_dim": 64, "decoder_ffn_dim": 64},
+}
+PAIRS: dict[str, dict[str, Any]] = {
+    "t5": T5,
+    "mt5": T5 | {"feed_forward_proj": "gated-gelu"},
+    "umt5": T5,
+}
+"""Encoder-decoders that run on packs as they are."""
+
+PADDED_PAIRS: dict[str, dict[str, Any]] = {
+    "bart": BART,
+    "mbart": BART | {"scale_embedding": True},
+    "pegasus": BART,
+}
+"""Encoder-decoders that count positions through a pack, and so run padded."""
