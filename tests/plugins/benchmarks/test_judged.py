@@ -11,7 +11,7 @@ import pytest
 from isthmus.core.contracts import JudgedBenchmark, Question
 from isthmus.errors import DataError
 from isthmus.evaluate.scoring import Scores, open_runs, score
-from isthmus.plugins.benchmarks.llava_bench import LlavaBench, read_scores
+from isthmus.plugins.benchmarks.llava_bench.benchmark import LlavaBench, read_scores
 from isthmus.plugins.benchmarks.mm_vet import MmVet
 from isthmus.testing import check_benchmark
 from tests.evaluate.toys import write_lines
