@@ -57,6 +57,10 @@ class JudgedBenchmark(Benchmark, ABC):
         stands for several, on average."""
         return " ".join(str(float(count)) for count in counts.values())
 
+    def described(self, question: Question) -> dict[str, Any]:
+        """Fields of a review that say what the question is, as far as `reviewed` needs them."""
+        return {}
+
     def reviewed(self, replies: Sequence[Reply]) -> Sequence[Question]:
         """The questions that a file of reviews is about. Override it where reviews can be
         scored without the benchmark's own data. Raises DataError."""

@@ -84,6 +84,9 @@ class MmVet(JudgedBenchmark, name="mm_vet"):
         by_id = {reply.id: reply for reply in replies}
         return [Question(id, labels=_labels(reply.fields)) for id, reply in by_id.items()]
 
+    def described(self, question: Question) -> dict[str, Any]:
+        return {"capability": [label for label in question.labels if "+" not in label]}
+
     def inquiry(self, question: Question, answer: str, swapped: bool = False) -> str:
         shown = {"Question": question.prompt, "Truth": question.references[0], "Answer": answer}
         parts = (f"{name}:\n{quoted(text)}" for name, text in shown.items())

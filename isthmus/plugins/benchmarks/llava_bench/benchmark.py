@@ -110,7 +110,12 @@ class LlavaBench(JudgedBenchmark, name="llava_bench"):
                 Question(id, labels=labels.get(str(id), ()), cluster=f"image {cluster}")
                 for id, cluster in clusters.items()
             ]
-        return [Question(id, labels=labels[key]) for key, id in ids.items()]
+        images = {reply.key: str(reply.fields.get("image", "")) for reply in replies}
+        return [Question(id, labels=labels[key], cluster=images[key]) for key, id in ids.items()]
+
+    def described(self, question: Question) -> dict[str, Any]:
+        found = {"category": next(iter(question.labels), ""), "image": question.cluster}
+        return {name: value for name, value in found.items() if value}
 
     def select(self, replies: Sequence[Reply]) -> Sequence[Reply]:
         """Each with its pair of scores on the first line: the field `tuple` (`score` in older
