@@ -52,4 +52,6 @@ def _words(value: Any) -> str:
         return ", ".join(f"{name} {_words(inner)}" for name, inner in value.items())
     if isinstance(value, list):
         return "; ".join(map(_words, value))
+    if value is None:
+        return "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
