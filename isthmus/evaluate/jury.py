@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
 from isthmus.core.chat import AskConfig
 from isthmus.core.config import Document, parse, typed
+from isthmus.core.config.reader import Reader
 from isthmus.core.contracts import ChatModel, ChatParameters, Config, Place
 from isthmus.core.data.rows import read_text
 from isthmus.evaluate.hearing import requested
@@ -45,12 +45,12 @@ class JuryConfig(Config):
     """How many calls at once, how patiently, and for how much."""
 
     def check(self) -> Iterator[tuple[Place, str]]:
-        known: list[Any] = []
+        known: list[ChatModel.Config] = []
         for number, judge in enumerate(self.judges):
-            identity = judge.build().identity()
-            if identity in known:
+            priceless = judge.model_copy(update={"price": None})
+            if priceless in known:
                 yield (JUDGES, number), "is there already; a judge agrees with itself"
-            known.append(identity)
+            known.append(priceless)
 
 
 def read_jury(source: str) -> JuryConfig:
@@ -61,12 +61,7 @@ def read_jury(source: str) -> JuryConfig:
     inline = source.lstrip().startswith(("{", "["))
     text = source if inline else read_text(Path(source))
     name, folder = ("--judge", None) if inline else (source, Path(source).absolute().parent)
-    if text.lstrip().startswith(("-", "[")) and not text.lstrip().startswith("---"):
-        text = f"{JUDGES}:\n{text}"
-        document = _moved_up(parse(text, name, folder))
-    else:
-        document = _spread(parse(text, name, folder))
-    return typed(JuryConfig, document)
+    return typed(JuryConfig, _document(text, name, folder))
 
 
 def names_of(judges: Sequence[ChatModel]) -> list[str]:
@@ -79,8 +74,15 @@ def names_of(judges: Sequence[ChatModel]) -> list[str]:
     return names
 
 
-def _spread(document: Document) -> Document:
-    """A mapping that is one chat model, with settings of the jury beside its own."""
+def _document(text: str, source: str, folder: Path | None) -> Document:
+    """A list is of judges; a mapping that is one chat model may have settings of the jury beside
+    its own."""
+    reader = Reader()
+    values = reader.read(text)
+    if isinstance(values, list) and not reader.problems:
+        lines = {(JUDGES, *place): line for place, line in reader.lines.items()}
+        return Document({JUDGES: values}, lines, source, folder)
+    document = parse(text, source, folder)
     if "type" not in document.values:
         return document
     settings = JuryConfig.model_fields.keys() - {JUDGES}
@@ -90,10 +92,4 @@ def _spread(document: Document) -> Document:
         (place if place and place[0] in settings else (JUDGES, 0, *place)): line
         for place, line in document.lines.items()
     }
-    return Document({JUDGES: [own], **rest}, lines, document.source, document.folder)
-
-
-def _moved_up(document: Document) -> Document:
-    """Lines as they are without the one that was put before them."""
-    lines = {place: line - 1 if line else line for place, line in document.lines.items()}
-    return Document(document.values, lines, document.source, document.folder)
+    return Document({JUDGES: [own], **rest}, lines, source, folder)
