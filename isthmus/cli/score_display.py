@@ -54,4 +54,7 @@ def _words(value: Any) -> str:
         return "; ".join(map(_words, value))
     if value is None:
         return "none"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = str(value)
+    return text if text.isprintable() else repr(text)

@@ -108,8 +108,9 @@ def judged_by(benchmark: JudgedBenchmark, run: Run) -> dict[str, Any]:
     for name, returned in models.items():
         if len(returned) > 1:
             raise DataError(
-                f"{run.file}: judge {name:.60} called itself {' and '.join(returned)}: two models "
-                "are two judges, so there is no score"
+                f"{run.file}: judge {name!r:.60} called itself "
+                f"{' and '.join(f'{each!r:.60}' for each in returned)}: two models are two judges, "
+                "so there is no score"
             )
     found: dict[str, Any] = {
         "judges": [
