@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from isthmus.cli.score_judged import Asking, arbitrated, judged, taught
+from isthmus.cli.score_judged import Asking, judged, taught
 from isthmus.cli.score_options import (
     Answers,
     AsJson,
@@ -79,7 +79,7 @@ def score(
         taught(benchmark, asking)
         return
     if judge:
-        scores = _judged(benchmark, answers, second or [], ensemble, asking, rule)
+        scores = judged(benchmark, answers, second or [], ensemble, asking, rule)
     else:
         asking.check()
         files = _files(benchmark, answers, reviews)
@@ -157,27 +157,6 @@ def _files(benchmark: Benchmark, answers: Path | None, reviews: Files) -> list[P
     if not reviews:
         raise InputError(f"{name} is scored by a judge's words: give --reviews FILE, or --judge")
     return reviews
-
-
-def _judged(
-    benchmark: Benchmark,
-    answers: Path | None,
-    second: list[Path],
-    ensemble: str | None,
-    asking: Asking,
-    rule: Path | None,
-) -> Scores:
-    from isthmus.core.contracts import JudgedBenchmark
-
-    if not answers:
-        raise InputError("--judge reads a model's answers: give --answers FILE")
-    if ensemble not in (None, "judge"):
-        raise InputError(f"--judge is for --ensemble judge; {ensemble} asks nobody")
-    if ensemble:
-        return arbitrated(benchmark, answers, second, asking, rule)
-    if not isinstance(benchmark, JudgedBenchmark):
-        raise InputError(f"{benchmark.name} needs no judge, but for --ensemble judge")
-    return judged(benchmark, answers, second, asking)
 
 
 def _scored(

@@ -74,7 +74,30 @@ class Asking:
         return config.model_copy(update={"ask": ask, "swap": config.swap or self.swap})
 
 
-def judged(benchmark: JudgedBenchmark, answers: Path, second: list[Path], asking: Asking) -> Scores:
+def judged(
+    benchmark: Benchmark,
+    answers: Path | None,
+    second: list[Path],
+    ensemble: str | None,
+    asking: Asking,
+    rule: Path | None,
+) -> Scores:
+    """The score of answers that somebody was asked about. Raises InputError, before that, where
+    there is nothing to ask."""
+    from isthmus.core.contracts import JudgedBenchmark
+
+    if not answers:
+        raise InputError("--judge reads a model's answers: give --answers FILE")
+    if ensemble not in (None, "judge"):
+        raise InputError(f"--judge is for --ensemble judge; {ensemble} asks nobody")
+    if ensemble:
+        return _arbitrated(benchmark, answers, second, asking, rule)
+    if not isinstance(benchmark, JudgedBenchmark):
+        raise InputError(f"{benchmark.name} needs no judge, but for --ensemble judge")
+    return _read(benchmark, answers, second, asking)
+
+
+def _read(benchmark: JudgedBenchmark, answers: Path, second: list[Path], asking: Asking) -> Scores:
     """The score of answers that a jury has read; a second model's beside it."""
     from isthmus.evaluate.judging import judge_file
     from isthmus.evaluate.reviews import judged_by
@@ -96,7 +119,7 @@ def judged(benchmark: JudgedBenchmark, answers: Path, second: list[Path], asking
     return replace(scores, more={**scores.more, **judged_by(benchmark, run)})
 
 
-def arbitrated(
+def _arbitrated(
     benchmark: Benchmark, answers: Path, second: list[Path], asking: Asking, rule: Path | None
 ) -> Scores:
     """The score of an ensemble whose judge is asked now."""
@@ -106,7 +129,10 @@ def arbitrated(
 
     runs = open_runs(benchmark, [answers, *second])
     if len(runs) != 2:
-        raise InputError("--ensemble judge takes two sets of answers: give --second FILE, too")
+        raise InputError(
+            f"--ensemble judge takes two sets of answers, one by --answers and one by --second; "
+            f"found {len(runs)}"
+        )
     out = asking.file(benchmark.name, answers, "verdicts")
     with asking.jury() as jury:
         verdicts = arbitrate(benchmark, runs[0], runs[1], jury, out, rule)
