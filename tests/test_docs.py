@@ -17,6 +17,7 @@ from isthmus.core.contracts import Grid, Question
 from isthmus.core.model.config import ModelConfig
 from isthmus.registry import discover, get_registry
 from isthmus.testing import check_benchmark
+from tests.evaluate.bench import bench, says
 from tests.loopback import loopback
 from tests.site_folder import Site
 
@@ -145,8 +146,21 @@ def test_every_example_of_embedding_runs(
     assert names["tokens"].shape == (16, 32)
 
 
+def test_the_jury_of_the_page_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(bench(tmp_path, 3))
+    code, *_ = blocks("evaluate.md")
+    files = {name: Path(f"{name}.jsonl") for name in ("context", "reference")}
+    with loopback(lambda asked: says(asked, "8 4")) as server:
+        judge = f"{{type: openai, model: m, base_url: '{server.url}'}}"
+        main = run(code, "evaluate.md")["main"]
+        main(judge, Path("answers.jsonl"), data=Path("questions.jsonl"), **files)
+    assert "score=50.0" in capsys.readouterr().out
+
+
 def test_the_benchmark_of_the_page_keeps_the_contract(site: Site) -> None:
-    (code,) = blocks("evaluate.md")
+    *_, code = blocks("evaluate.md")
     assert len(code.splitlines()) <= 60
     site.install("isthmus-counting", code, module="counting")
     counting = discover(built_in=()).resolve("benchmark", "counting")

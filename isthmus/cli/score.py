@@ -6,64 +6,84 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from isthmus.cli.score_judged import Asking, judged, taught
+from isthmus.cli.score_options import (
+    Answers,
+    AsJson,
+    Context,
+    Data,
+    Ensemble,
+    Files,
+    JournalFile,
+    Judge,
+    MaxCost,
+    MaxTokens,
+    More,
+    Name,
+    Offline,
+    Out,
+    Reference,
+    Reviews,
+    RuleFile,
+    Second,
+    Settings,
+    Split,
+    Swap,
+    Teacher,
+    Verdicts,
+)
 from isthmus.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from isthmus.core.contracts import Benchmark
     from isthmus.evaluate.scoring import Run, Scores
 
-Files = list[Path] | None
-
 
 def score(
-    name: Annotated[str, typer.Argument(help="The benchmark.", show_default=False)],
-    more: Annotated[
-        Files, typer.Argument(metavar="[FILE]...", help="More files of the option before.")
-    ] = None,
-    answers: Annotated[
-        Path | None, typer.Option(help="A model's answers.", show_default=False)
-    ] = None,
-    reviews: Annotated[
-        Files,
-        typer.Option(
-            "--reviews", "--grades", help="A judge's; several are several runs.", show_default=False
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="The benchmark's questions.", show_default=False)
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Which of its questions.", show_default=False)
-    ] = None,
-    second: Annotated[
-        Files,
-        typer.Option(help="Answers to compare with, or to combine.", show_default=False),
-    ] = None,
-    ensemble: Annotated[
-        str | None, typer.Option(help="complement, majority or judge.", show_default=False)
-    ] = None,
-    verdicts: Annotated[
-        Path | None,
-        typer.Option(help="A judge's final answers, for --ensemble judge.", show_default=False),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Any field of the benchmark."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    name: Name,
+    more: More = None,
+    answers: Answers = None,
+    reviews: Reviews = None,
+    data: Data = None,
+    split: Split = None,
+    second: Second = None,
+    ensemble: Ensemble = None,
+    verdicts: Verdicts = None,
+    judge: Judge = None,
+    reference: Reference = None,
+    context: Context = None,
+    rule: RuleFile = None,
+    swap: Swap = False,
+    teacher: Teacher = None,
+    out: Out = None,
+    journal: JournalFile = None,
+    offline: Offline = False,
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score answers that somebody else made.
 
     isthmus plugins show benchmark NAME lists what a benchmark can be told.
     """
     reviews, second = _spread(more or [], reviews, second)
-    benchmark = _open(name, {"data": data, "split": split}, settings or [])
-    files = _files(benchmark, answers, reviews)
-    scores = _scored(benchmark, files, second or [], ensemble, verdicts)
+    given = {"data": data, "split": split, "reference": reference, "context": context}
+    benchmark = _open(name, given if ensemble else given | {"rule": rule}, settings or [])
+    asking = Asking(judge or teacher, swap, out, journal, offline, max_cost, max_tokens)
+    if teacher:
+        taught(benchmark, asking)
+        return
+    if judge:
+        scores = judged(benchmark, answers, second or [], ensemble, asking, rule)
+    else:
+        asking.check()
+        files = _files(benchmark, answers, reviews)
+        scores = _scored(benchmark, files, second or [], ensemble, verdicts)
     if as_json:
         typer.echo(json.dumps(scores.to_json(), indent=2, allow_nan=False))
     else:
@@ -132,10 +152,10 @@ def _files(benchmark: Benchmark, answers: Path | None, reviews: Files) -> list[P
     if answers:
         raise InputError(
             f"{name} is scored by a judge's words on the answers, not by the answers; give "
-            "--reviews FILE instead of --answers"
+            "--reviews FILE instead of --answers, or --judge JUDGE.yaml, too"
         )
     if not reviews:
-        raise InputError(f"{name} is scored by a judge's words: give --reviews FILE")
+        raise InputError(f"{name} is scored by a judge's words: give --reviews FILE, or --judge")
     return reviews
 
 
@@ -146,6 +166,8 @@ def _scored(
     ensemble: str | None,
     verdicts: Path | None,
 ) -> Scores:
+    from isthmus.core.contracts import JudgedBenchmark
+    from isthmus.evaluate.reviews import judged_by
     from isthmus.evaluate.scoring import open_runs, score
 
     if ensemble is None and verdicts:
@@ -153,6 +175,8 @@ def _scored(
     if ensemble is None:
         runs = open_runs(benchmark, files)
         scores = score(benchmark, runs)
+        if len(runs) == 1 and isinstance(benchmark, JudgedBenchmark):
+            scores = replace(scores, more=judged_by(benchmark, runs[0]))
         return _compared(benchmark, runs, scores, second) if second else scores
     return _combined(benchmark, open_runs(benchmark, [*files, *second]), ensemble, verdicts)
 

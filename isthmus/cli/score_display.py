@@ -52,4 +52,9 @@ def _words(value: Any) -> str:
         return ", ".join(f"{name} {_words(inner)}" for name, inner in value.items())
     if isinstance(value, list):
         return "; ".join(map(_words, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = str(value)
+    return text if text.isprintable() else repr(text)

@@ -26,14 +26,22 @@ SHOWN = 5
 """Ids that a message lists."""
 
 
+def read_answers(file: Path) -> list[Reply]:
+    """A model's answers that somebody has to judge. Raises DataError."""
+    (answers,) = _read(file, Benchmark.reply_fields, judged=False)
+    return answers
+
+
 def read_replies(file: Path, benchmark: Benchmark) -> list[list[Reply]]:
     """The runs that a file holds, nearly always one. Raises DataError.
 
     A row's words stand in the first of the benchmark's `reply_fields` that it has. One with none
     of them is a mistake in a file of answers; a judge's is one that failed, and has no words.
     """
-    fields = benchmark.reply_fields
-    judged = isinstance(benchmark, JudgedBenchmark)
+    return _read(file, benchmark.reply_fields, isinstance(benchmark, JudgedBenchmark))
+
+
+def _read(file: Path, fields: Sequence[str], judged: bool) -> list[list[Reply]]:
     found = read_json(file)
     if isinstance(found, list):
         return [_rows(found, fields, judged)]

@@ -13,13 +13,11 @@ if TYPE_CHECKING:
     from isthmus.core.contracts.benchmark import (
         Benchmark,
         Id,
-        JudgedBenchmark,
         Outcome,
         Question,
         Reply,
         Totals,
         percent,
-        quoted,
     )
     from isthmus.core.contracts.chat_model import (
         BatchChatModel,
@@ -51,6 +49,7 @@ if TYPE_CHECKING:
         StageStarted,
         StepEnded,
     )
+    from isthmus.core.contracts.judged_benchmark import JudgedBenchmark, quoted
     from isthmus.core.contracts.llm import LLM, CausalLLM, Segments, Seq2SeqLLM
     from isthmus.core.contracts.objective import (
         Batch,
@@ -94,7 +93,7 @@ if TYPE_CHECKING:
     )
 
 _ROOMS = {
-    "benchmark": "Benchmark Id JudgedBenchmark Outcome Question Reply Totals percent quoted",
+    "benchmark": "Benchmark Id Outcome Question Reply Totals percent",
     "chat_model": "BatchChatModel ChatModel ChatParameters ChatReply ChatRequest Finish Price",
     "connector": "VISUAL_SEEN VISUAL_STATES AnyConnector Connector ConnectorText "
     "CrossAttentionConnector QueryConnector",
@@ -102,6 +101,7 @@ _ROOMS = {
     "encoder": "Encoder",
     "events": "CheckpointSaved Evaluated EventList Events PartRow StageEnded StageStarted "
     "StepEnded",
+    "judged_benchmark": "JudgedBenchmark quoted",
     "llm": "LLM CausalLLM Segments Seq2SeqLLM",
     "objective": "Batch Example Loss Objective Pack Pairs Preparer TokenCount Tools",
     "part": "Config DataPath Part PartConfig Place dump_part runtime_arguments",

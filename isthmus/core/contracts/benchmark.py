@@ -38,11 +38,6 @@ def percent(part: float, whole: float) -> float:
     return 100 * part / whole if whole else float("nan")
 
 
-def quoted(text: str) -> str:
-    """Every line marked with >, so that in an inquiry no answer can pass for what is around it."""
-    return "\n".join(f"> {line}" for line in text.splitlines())
-
-
 @dataclass(frozen=True)
 class Question:
     """One question.
@@ -165,28 +160,3 @@ class Benchmark(Part, ABC):
         A file is otherwise expected to reply to every question once, and to no other.
         """
         return replies
-
-
-class JudgedBenchmark(Benchmark, ABC):
-    """Questions whose answers somebody has to judge. Here a reply is the judge's."""
-
-    reply_fields: ClassVar[tuple[str, ...]] = ("content", "text", "score")
-
-    @abstractmethod
-    def inquiry(self, question: Question, answer: str, swapped: bool = False) -> str:
-        """What a judge is asked about a model's answer, which is `quoted`.
-
-        `swapped` has the answer and its reference change places, where both are shown.
-        """
-
-    @abstractmethod
-    def verdict(self, question: Question, reply: str, swapped: bool = False) -> Outcome:
-        """What a judge's reply to the inquiry says; `Outcome.missing` where it says nothing."""
-
-    def outcome(self, question: Question, reply: str) -> Outcome:
-        return self.verdict(question, reply)
-
-    def reviewed(self, replies: Sequence[Reply]) -> Sequence[Question]:
-        """The questions that a file of reviews is about. Override it where reviews can be
-        scored without the benchmark's own data. Raises DataError."""
-        return self.questions()

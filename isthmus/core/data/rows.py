@@ -103,7 +103,7 @@ def _is_object(line: str) -> bool:
 
 def _parsed(text: str, origin: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        return json.loads(text, object_pairs_hook=unique_object)
     except _Twice as error:
         raise DataError(f"{origin}: the key {str(error)!r:.60} stands twice") from None
     except RecursionError:
@@ -116,7 +116,8 @@ class _Twice(ValueError):
     """A key that an object has twice."""
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, for `object_pairs_hook`. Raises ValueError for a key that stands twice."""
     made = dict(pairs)
     if len(made) != len(pairs):
         seen: set[str] = set()

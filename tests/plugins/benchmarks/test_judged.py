@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 
 from isthmus.core.contracts import JudgedBenchmark, Question
 from isthmus.errors import DataError
+from isthmus.evaluate.replies import read_answers
 from isthmus.evaluate.scoring import Scores, open_runs, score
-from isthmus.plugins.benchmarks.llava_bench import LlavaBench, read_scores
+from isthmus.plugins.benchmarks.llava_bench.benchmark import LlavaBench, read_scores
 from isthmus.plugins.benchmarks.mm_vet import MmVet
 from isthmus.testing import check_benchmark
 from tests.evaluate.toys import write_lines
@@ -173,6 +175,73 @@ def test_a_judge_sees_context_question_and_both_answers_marked_as_theirs(
     assert "> 10 10" in asked
     swapped = made.inquiry(question, hostile, swapped=True)
     assert swapped.index("> A dog.") < swapped.index("> A cat.")
+
+
+def test_a_rule_file_replaces_what_the_judge_is_told(
+    bench: LlavaBench.Config, tmp_path: Path
+) -> None:
+    rule = tmp_path / "rule.json"
+    rules = {"conv": {"role": "Robot", "prompt": "Count vowels."}, "default": {"prompt": "Rate."}}
+    rule.write_text(json.dumps(rules))
+    made = bench.model_copy(update={"rule": rule}).build()
+    conv, other = (made.inquiry(question, "Yes.") for question in made.questions())
+    assert "Robot 1:\n> A cat." in conv
+    assert conv.index("> Yes.") < conv.index("Count vowels.")
+    assert "Assistant 1:" in other
+    assert "Rate." in other
+    assert "Write two numbers" not in conv + other
+    rule.write_text(json.dumps({"detail": {"prompt": "Rate."}}))
+    with pytest.raises(DataError, match="none of the rules conv, default; found detail"):
+        bench.model_copy(update={"rule": rule}).build().inquiry(made.questions()[0], "Yes.")
+    rule.write_text(json.dumps({"conv": "Rate."}))
+    with pytest.raises(DataError, match="conv: a rule is"):
+        bench.model_copy(update={"rule": rule}).build().inquiry(made.questions()[0], "Yes.")
+
+
+def test_the_published_rules_are_read(data_folder: Path, bench: LlavaBench.Config) -> None:
+    rule = data_folder / "llava_repo" / "rule.json"
+    made = bench.model_copy(update={"rule": rule}).build()
+    boxes = made.questions()[0]
+    assert "bounding box" in made.inquiry(boxes, "Yes.")
+    wild = replace(boxes, context="A cat.")
+    assert "bounding box" not in made.inquiry(wild, "Yes.")
+    assert "a few sentences" in made.inquiry(wild, "Yes.")
+
+
+def test_coco_is_asked_with_its_files(data_folder: Path) -> None:
+    repo = data_folder / "llava_repo"
+    made = LlavaBench.Config(
+        data=repo / "qa90_questions.jsonl",
+        context=repo / "caps_boxes_coco2014_val_80.jsonl",
+        reference=repo / "qa90_gpt4_answer.jsonl",
+    ).build()
+    asked = [made.inquiry(question, "Yes.") for question in made.questions()]
+    assert len(set(asked)) == 90
+    assert "black and brown with yellow details" in asked[0]
+    assert "suitcase: [" in asked[0]
+
+
+def test_in_the_wild_is_asked_without_its_question_file(data_folder: Path) -> None:
+    wild = data_folder / "llava_bench"
+    answers = read_answers(wild / "wild_answers_llava-v1.5-7b.jsonl")
+    files = {
+        "context": wild / "wild_context.jsonl",
+        "reference": wild / "wild_answers_gpt4.jsonl",
+    }
+    without = LlavaBench.Config(**files).build()
+    given = LlavaBench.Config(**files, data=wild / "wild_questions.jsonl").build()
+    pairs = zip(without.answered(answers), given.answered(answers), strict=True)
+    for made, whole in pairs:
+        assert without.inquiry(made, "Yes.") == given.inquiry(whole, "Yes.")
+        assert made.cluster == whole.cluster
+
+
+def test_a_reference_answer_that_stands_twice_is_an_error(
+    bench: LlavaBench.Config, tmp_path: Path
+) -> None:
+    twice = write_lines(tmp_path / "twice.jsonl", [{"question_id": 0, "text": "A cat."}] * 2)
+    with pytest.raises(DataError, match="question 0 has a reference answer already"):
+        bench.model_copy(update={"reference": twice}).build().questions()
 
 
 def test_swapped_scores_are_given_to_whom_they_belong(bench: LlavaBench.Config) -> None:
