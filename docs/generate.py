@@ -18,7 +18,10 @@ from typing import Any
 from isthmus.cli.plugins import type_words
 from isthmus.core.contracts import Config, runtime_arguments
 from isthmus.core.model.config import ModelConfig
+from isthmus.core.model.settings import Settings
 from isthmus.core.train import config as run
+from isthmus.core.train.evaluate_config import EvaluateConfig
+from isthmus.evaluate.config import EvaluationConfig
 from isthmus.registry import get_registry, hookspecs
 
 FILE = Path(__file__).with_name("reference.md")
@@ -31,6 +34,11 @@ SECTIONS = (
     (run.ScheduleConfig, "`schedule:`"),
     (run.ValidationConfig, "`validation:`"),
     (run.FeaturesConfig, "`features:`"),
+    (EvaluateConfig, "`evaluate:`"),
+)
+EVALUATION = (
+    (EvaluationConfig, "The whole file of `isthmus evaluate`"),
+    (Settings, "`generation:`"),
 )
 
 
@@ -39,6 +47,9 @@ def reference() -> str:
     lines = ["# Reference", "", "Made by `python docs/generate.py`; do not edit.", ""]
     lines += ["## A run, field by field", ""]
     for config, title in SECTIONS:
+        lines += [f"### {title}", "", summary(config), "", *fields(config), ""]
+    lines += ["## An evaluation, field by field", ""]
+    for config, title in EVALUATION:
         lines += [f"### {title}", "", summary(config), "", *fields(config), ""]
     lines += ["## Built-in parts", ""]
     for entry in get_registry().entries():

@@ -15,6 +15,7 @@ import yaml
 from isthmus.core.config import load, parse, validate_part
 from isthmus.core.contracts import Grid, Question
 from isthmus.core.model.config import ModelConfig
+from isthmus.evaluate.published import published as published_rows
 from isthmus.registry import discover, get_registry
 from isthmus.testing import check_benchmark
 from tests.evaluate.bench import bench, says
@@ -172,15 +173,13 @@ def test_the_benchmark_of_the_page_keeps_the_contract(site: Site) -> None:
 
 
 def test_published_numbers_have_a_source_and_a_benchmark() -> None:
-    rows = yaml.safe_load((REPOSITORY / "docs" / "published.yaml").read_text())["rows"]
+    rows = published_rows()
     names = {entry.name for entry in discover().entries() if entry.kind == "benchmark"}
     for row in rows:
-        assert row["benchmark"] in names
-        assert row["source"]
-        assert all(
-            isinstance(name, str) and 0 <= number <= 100 for name, number in row["by"].items()
-        )
-    assert len({(row["benchmark"], row["model"]) for row in rows}) == len(rows)
+        assert row.benchmark in names
+        assert row.source
+        assert all(0 <= number <= 100 for number in row.by.values())
+    assert len({(row.benchmark, row.model) for row in rows}) == len(rows)
 
 
 def test_every_chat_model_of_the_page_is_one(

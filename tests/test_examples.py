@@ -1,4 +1,4 @@
-"""Every YAML that is shipped is a whole, valid run."""
+"""Every YAML that is shipped is a whole, valid run or evaluation."""
 
 from __future__ import annotations
 
@@ -7,28 +7,39 @@ from pathlib import Path
 import pytest
 
 from isthmus.core.config import dump, load
+from isthmus.core.contracts import Config
 from isthmus.core.train.config import RunConfig
+from isthmus.evaluate.config import EvaluationConfig
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-RUNS = sorted(EXAMPLES.rglob("*.yaml"))
+FILES = sorted(EXAMPLES.rglob("*.yaml"))
 
 
-@pytest.mark.parametrize("file", RUNS, ids=lambda file: str(file.relative_to(EXAMPLES)))
-def test_example_is_a_valid_run(file):
-    config = load(RunConfig, file)
-    assert config.stages
+def class_of(file: Path) -> type[Config]:
+    return EvaluationConfig if file.name == "evaluate.yaml" else RunConfig
 
 
-@pytest.mark.parametrize("file", RUNS, ids=lambda file: str(file.relative_to(EXAMPLES)))
-def test_example_means_the_same_once_resolved(file, tmp_path):
-    config = load(RunConfig, file)
+def test_there_are_examples_of_both() -> None:
+    assert {class_of(file) for file in FILES} == {EvaluationConfig, RunConfig}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(EXAMPLES)))
+def test_example_is_valid_and_means_the_same_once_resolved(file: Path, tmp_path: Path) -> None:
+    config = load(class_of(file), file)
     resolved = tmp_path / "config.yaml"
     resolved.write_text(dump(config))
-    assert load(RunConfig, resolved) == config
+    assert load(class_of(file), resolved) == config
 
 
-def test_lora_recipe_has_the_published_rank_and_rates():
+def test_lora_recipe_has_the_published_rank_and_rates() -> None:
     stage = load(RunConfig, EXAMPLES / "llava-1.5-lora.yaml").stages[1]
     lora = stage.train["llm"]
-    assert (lora.r, lora.alpha, lora.lr) == (128, 256, 2e-4)
-    assert stage.train["connector"].lr == 2e-5
+    assert (lora.r, lora.alpha, lora.lr) == (128, 256, 2e-4)  # type: ignore[attr-defined]
+    assert stage.train["connector"].lr == 2e-5  # type: ignore[attr-defined]
+
+
+def test_the_demo_is_evaluated_on_what_it_trained() -> None:
+    """Both files agree about the folders, wherever the repository is."""
+    evaluation = load(EvaluationConfig, EXAMPLES / "demo" / "evaluate.yaml")
+    run = load(RunConfig, EXAMPLES / "demo" / "demo.yaml")
+    assert evaluation.models["sighted"].resolve() == (EXAMPLES.parent / run.out).resolve()

@@ -1,10 +1,11 @@
-"""The whole of LLaVA in miniature: make the data, train, score beside a blind control, report.
+"""The whole of LLaVA in miniature: make the data, train, evaluate beside a blind control, report.
 
     python examples/demo/run.py [--folder demo] [--seed 0]
 
 Two models go through the same stages at the same time, one thread each: one sees the pictures,
-the other sees grey ones. Both then answer the same questions about scenes made of scans that no
-stage has seen. Every number of the report is computed here, in this run.
+the other sees grey ones. Both are then asked the same questions about scenes made of scans that no
+stage has seen, by `isthmus evaluate`, which writes the report. Every number of it is computed here,
+in this run.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from report import write_report
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from scenes import write as write_data
-from score import score
 
 HERE = Path(__file__).resolve().parent
 MODELS = ("sighted", "blind")
 SCENES = 8000
 QUESTIONS = 500
 POLL_SECONDS = 0.5
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 console = Console()
 
 
@@ -38,10 +39,9 @@ class Job:
     def __init__(self, folder: Path, name: str, *arguments: str) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         command = [sys.executable, "-m", "isthmus", *arguments]
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=ENVIRONMENT)
         self.peak_gib = 0.0
 
     def running(self) -> bool:
@@ -83,7 +83,7 @@ def train(folder: Path, total_steps: int, seed: int) -> float:
     for name in MODELS:
         blind = [] if name == "sighted" else ["--set", "blind=true"]
         config = str(HERE / "demo.yaml")
-        options = ("--out", str(folder / name), "--set", f"seed={seed}", *blind)
+        options = ("--out", str(folder / name), "--set", f"seed={seed}", *blind, *data_at(folder))
         jobs.append(Job(folder, f"train-{name}", "train", config, *options))
     columns = (
         TextColumn("{task.description:24}"), BarColumn(), TextColumn("{task.fields[state]:32}"),
@@ -114,34 +114,60 @@ def show_progress(progress: Progress, bar: int, run: Path) -> None:
         progress.update(bar, completed=done, state=state)
 
 
-def answer(folder: Path) -> None:
-    """Both models answer the held-out questions."""
-    jobs = []
-    for name in MODELS:
-        data = folder / "data"
-        jobs.append(
-            Job(
-                folder, f"answer-{name}", "generate", "--model", str(folder / name),
-                "--questions", str(data / "questions.jsonl"), "--images", str(data / "images"),
-                "--out", str(folder / f"answers-{name}.jsonl"), "--batch-size", "64",
-                "--max-new-tokens", "16",
-            )
-        )  # fmt: skip
-    with console.status("both models answer 500 questions"):
-        while at_work(jobs):
-            time.sleep(POLL_SECONDS)
+def evaluate(folder: Path) -> dict[str, Any]:
+    """Ask both models the held-out questions; returns the headline's figures, in shares of 1."""
+    data, out = folder.resolve() / "data", folder / "evaluation"
+    places = {
+        **{f"models.{name}": folder.resolve() / name for name in MODELS},
+        "benchmarks.digits.data": data / "questions.jsonl",
+        "benchmarks.digits.images": data / "images",
+    }
+    verb = [sys.executable, "-m", "isthmus", "evaluate", str(HERE / "evaluate.yaml")]
+    done = subprocess.run([*verb, *settings(places), "--out", str(out)], env=ENVIRONMENT)
+    if done.returncode:
+        sys.exit(done.returncode)
+    scores = [json.loads((out / n / "digits" / "scores.json").read_text()) for n in MODELS]
+    sighted, blind = ({kind: share(v) for kind, v in each["by"].items()} for each in scores)
+    return {
+        "questions": scores[0]["n_total"],
+        "accuracy": sighted.pop("accuracy"),
+        "accuracy_by_type": sighted,
+        "blind_accuracy": blind.pop("accuracy"),
+        "blind_accuracy_by_type": blind,
+        "majority_accuracy": share(scores[0]["most_frequent"]),
+    }
 
 
-def planned_steps() -> int:
-    """Steps of all stages, read from the demo's YAML."""
+def share(percent: float) -> float:
+    return round(percent / 100, 4)
+
+
+def planned() -> Any:
+    """The demo's run, read from its YAML."""
     from isthmus.core.config import load
     from isthmus.core.train.config import RunConfig
 
-    return sum(stage.steps or 0 for stage in load(RunConfig, HERE / "demo.yaml").stages)
+    return load(RunConfig, HERE / "demo.yaml")
+
+
+def data_at(folder: Path) -> list[str]:
+    """Settings that have the run read its data from this folder."""
+    places = {}
+    for number, stage in enumerate(planned().stages):
+        for at, source in enumerate(stage.data):
+            where = f"stages.{number}.data.{at}"
+            places[f"{where}.file"] = folder.resolve() / "data" / source.file.name
+            places[f"{where}.images"] = folder.resolve() / "data" / "images"
+    return settings(places)
+
+
+def settings(places: dict[str, Path]) -> list[str]:
+    """As options of the command line."""
+    return [word for place, path in places.items() for word in ("--set", f"{place}={path}")]
 
 
 def main() -> None:
-    """Data, training, answers, score, report."""
+    """Data, training, evaluation."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("demo"))
     parser.add_argument("--seed", type=int, default=0, help="of scenes, weights and data order")
@@ -154,21 +180,19 @@ def main() -> None:
     with console.status("make scenes of handwritten digits, and instruction data about them"):
         write_data(folder / "data", train=SCENES, tests=QUESTIONS, seed=arguments.seed)
     seconds = {"data": time.monotonic() - began}
-    peak = train(folder, planned_steps(), arguments.seed)
+    peak = train(folder, sum(stage.steps or 0 for stage in planned().stages), arguments.seed)
     seconds.update(stage_seconds(folder / "sighted"))
     start = time.monotonic()
-    answer(folder)
-    seconds["answer"] = time.monotonic() - start
-    results = score(folder)
+    results = evaluate(folder)
+    seconds["evaluate"] = time.monotonic() - start
     results["seconds_by_stage"] = {name: round(value, 1) for name, value in seconds.items()}
     results["seconds"] = round(time.monotonic() - began, 1)
     results["peak_rss_gib"] = round(peak, 2)
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    report = write_report(folder, results)
     console.print(
         f"right answers: {results['accuracy']:.1%} with pictures, "
         f"{results['blind_accuracy']:.1%} blind; {results['seconds']:.0f} s\n"
-        f"report: {report}\n"
+        f"report: {folder / 'evaluation' / 'report.html'}\n"
         f"talk to it: {sys.executable} -m isthmus chat --model {folder / 'sighted'} "
         f"--image {folder / 'data' / 'images'}/<one>.png"
     )

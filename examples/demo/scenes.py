@@ -96,7 +96,7 @@ def held_out_questions(scenes: list[Scene], count: int, rng: random.Random) -> l
                 scene, (_, question, text) = rng.choice(fresh)
                 used.add(scene.name)
                 rows.append({"image": scene.name + ".png", "text": question, "answer": text,
-                             "type": kind})  # fmt: skip
+                             "category": kind})  # fmt: skip
     return [{"question_id": str(i), **row} for i, row in enumerate(rows)]
 
 
@@ -157,12 +157,8 @@ def write(out: Path, train: int, tests: int, seed: int) -> None:
     }
     for name, content in files.items():
         (out / name).write_text(json.dumps(content), encoding="utf-8")
-    for name, keys in (
-        ("questions.jsonl", ("question_id", "image", "text")),
-        ("answers.jsonl", ("question_id", "answer", "type")),
-    ):
-        lines = [json.dumps({k: row[k] for k in keys}) + "\n" for row in rows]
-        (out / name).write_text("".join(lines), encoding="utf-8")
+    lines = [json.dumps(row) + "\n" for row in rows]
+    (out / "questions.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +15,19 @@ from isthmus.cli.options import Overrides
 
 if TYPE_CHECKING:
     from isthmus.core.train.config import RunConfig, StageConfig
+    from isthmus.evaluate.config import EvaluationConfig
 
 app = typer.Typer(no_args_is_help=True, help="Check a YAML file, or print its JSON Schema.")
+
+
+class Kind(StrEnum):
+    """What a YAML file may be of."""
+
+    run = "run"
+    evaluation = "evaluation"
+
+
+VERB = {Kind.run: "train", Kind.evaluation: "evaluate"}
 
 
 @app.command()
@@ -23,30 +35,56 @@ def check(
     file: Annotated[Path, typer.Argument(help="The YAML file.")],
     overrides: Overrides = None,
 ) -> None:
-    """Name every problem of a YAML file, or sum up the run that it describes."""
-    from isthmus.core.config import load
+    """Name every problem of a YAML file, or sum up the run or evaluation that it describes."""
+    from isthmus.core.config import override, read, typed
     from isthmus.core.train.config import RunConfig
 
-    run = load(RunConfig, file, overrides or ())
+    document = read(file)
+    kind = Kind.evaluation if {"models", "benchmarks"} & document.values.keys() else Kind.run
+    cls = _class(kind)
+    found = typed(cls, override(document, overrides or (), cls))
     out = console()
     out.print(f"{file}: no problems\n", markup=False)
-    out.print(table(("part", "type", "weights"), _parts(run)))
-    out.print()
-    columns = ("stage", "trains", "data", "template", "objective", "batch", "length")
-    out.print(table(columns, (_stage(run, stage) for stage in run.stages)))
-    if absent := [*_absent(run.model, "model"), *_absent(run.stages, "stages")]:
-        out.print("\nnot here yet, and `isthmus train` needs it:")
+    for shown in _run(found) if isinstance(found, RunConfig) else _evaluation(found):
+        out.print(shown)
+    needed = ((name, value) for name, value in found if name != "out")
+    if absent := [line for name, value in needed for line in _absent(value, name)]:
+        out.print(f"\nnot here yet, and `isthmus {VERB[kind]}` needs it:")
         for line in absent:
             out.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of a run's YAML, with every installed part in it."""
+def schema(
+    kind: Annotated[
+        Kind, typer.Argument(help="Of a run's YAML, or of an evaluation's.")
+    ] = Kind.run,
+) -> None:
+    """Print the JSON Schema of a YAML, with every installed part in it."""
     from isthmus.core.config import schema
-    from isthmus.core.train.config import RunConfig
 
-    typer.echo(json.dumps(schema(RunConfig), indent=2))
+    typer.echo(json.dumps(schema(_class(kind)), indent=2))
+
+
+def _class(kind: Kind) -> Any:
+    from isthmus.core.train.config import RunConfig
+    from isthmus.evaluate.config import EvaluationConfig
+
+    return RunConfig if kind is Kind.run else EvaluationConfig
+
+
+def _run(run: RunConfig) -> Iterator[Any]:
+    columns = ("stage", "trains", "data", "template", "objective", "batch", "length")
+    yield table(("part", "type", "weights"), _parts(run))
+    yield ""
+    yield table(columns, (_stage(run, stage) for stage in run.stages))
+
+
+def _evaluation(evaluation: EvaluationConfig) -> Iterator[Any]:
+    yield table(("model", "folder"), ((n, str(f)) for n, f in evaluation.models.items()))
+    yield ""
+    benchmarks = evaluation.benchmarks.items()
+    yield table(("benchmark", "type"), ((name, each.owner.name) for name, each in benchmarks))
 
 
 def _parts(run: RunConfig) -> list[tuple[str, str, str]]:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from isthmus.cli.console import console
 from isthmus.cli.options import Device, MaxNewTokens, Model, Seed, Temperature, TopP
+from isthmus.cli.progress import progress
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-SECONDS = 10.0
-"""Between two lines of progress where output is no terminal."""
+    from isthmus.core.model.settings import Settings
 
 
 def generate(
@@ -49,9 +44,16 @@ def generate(
 
     The same command goes on where one was interrupted.
     """
-    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature}
-    if temperature:
-        settings |= {"top_p": top_p, "seed": seed}
+    from isthmus.core.config import load
+    from isthmus.core.model.settings import Settings
+
+    given = {
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+        "seed": seed,
+    }
+    settings = load(Settings, given)
     _generate(model, questions, out, images or questions.parent, batch_size, settings, device)
 
 
@@ -61,12 +63,13 @@ def _generate(
     out: Path,
     images: Path,
     batch_size: int,
-    settings: dict[str, Any],
+    settings: Settings,
     device: str | None,
 ) -> None:
     from isthmus.core import checkpoint
     from isthmus.core.assistant import assistant_of, name_of
     from isthmus.core.assistant.answers import AnswerFile
+    from isthmus.core.assistant.asking import fill
     from isthmus.core.assistant.questions import read_questions
 
     asked = read_questions(questions, images)
@@ -74,57 +77,13 @@ def _generate(
     screen = console()
     for line in opened.skipped:
         screen.print(f"note: skipped a checkpoint: {line}", markup=False, soft_wrap=True)
-    answers = AnswerFile(out, asked, name_of(opened.folder), settings)
+    answers = AnswerFile(out, asked, name_of(opened.folder), settings.in_use())
     if done := len(asked) - len(answers.open):
         screen.print(f"{done} of {len(asked)} questions are answered already")
     if answers.open or not out.exists():
         with answers:
             speaker = assistant_of(opened, device)
-            with _progress(screen, len(answers.open)) as advance:
-                for first in range(0, len(answers.open), batch_size):
-                    batch = answers.open[first : first + batch_size]
-                    numbers = [question.number for question in batch]
-                    talks = [question.conversation() for question in batch]
-                    texts = speaker.answer(talks, batch_size, numbers=numbers, **settings)
-                    for question, text in zip(batch, texts, strict=True):
-                        answers.add(question, text)
-                    advance(len(batch))
+            with progress(screen, len(answers.open)) as advance:
+                for count in fill(answers, speaker, asked, settings, batch_size):
+                    advance(count, "")
     screen.print(f"answers: {out}", markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _progress(screen: Console, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar in a terminal; elsewhere a line every few seconds, and one at the end."""
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    if screen.is_terminal:
-        columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=screen) as bar:
-            task = bar.add_task("questions", total=total)
-            yield lambda count: bar.advance(task, count)
-        return
-    yield _Lines(screen, total).advance
-
-
-class _Lines:
-    """Progress as plain lines."""
-
-    def __init__(self, screen: Console, total: int) -> None:
-        self.screen = screen
-        self.total = total
-        self.done = 0
-        self.began = self.said = time.monotonic()
-
-    def advance(self, count: int) -> None:
-        from isthmus.cli.display import clock
-
-        self.done += count
-        now = time.monotonic()
-        if self.done < self.total and now - self.said < SECONDS:
-            return
-        self.said = now
-        speed = self.done / max(now - self.began, 1e-9)
-        left = clock((self.total - self.done) / speed)
-        self.screen.print(
-            f"questions {self.done}/{self.total}  {speed:.1f} questions/s  ETA {left}"
-        )

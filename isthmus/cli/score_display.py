@@ -22,14 +22,14 @@ def show(scores: Scores) -> None:
     screen = console()
     say = partial(screen.print, markup=False, soft_wrap=True)
     low, high = scores.interval or (None, None)
-    within = f"  ({_number(low)} to {_number(high)}, 95 % interval)" if scores.interval else ""
-    say(f"{scores.benchmark}: {_number(scores.score)}{within}")
+    within = f"  ({number(low)} to {number(high)}, 95 % interval)" if scores.interval else ""
+    say(f"{scores.benchmark}: {number(scores.score)}{within}")
     if len(scores.runs) > 1:
-        each = ", ".join(map(_number, scores.runs))
-        say(f"mean of {len(scores.runs)} runs: {each}; standard deviation {_number(scores.std)}")
+        each = ", ".join(map(number, scores.runs))
+        say(f"mean of {len(scores.runs)} runs: {each}; standard deviation {number(scores.std)}")
     other = scores.second.by if scores.second else {}
     columns = ("", "score", "second") if other else ("", "score")
-    rows = [(shown(name), _number(n), _number(other.get(name))) for name, n in scores.by.items()]
+    rows = [(shown(name), number(n), number(other.get(name))) for name, n in scores.by.items()]
     screen.print(table(columns, (row[: len(columns)] for row in rows)))
     for name, value in scores.more.items():
         say(f"{name}: {_words(value)}")
@@ -42,8 +42,9 @@ def show(scores: Scores) -> None:
             say(f"{what}: {', '.join(map(shown, ids[:SHOWN]))}{rest}")
 
 
-def _number(number: float | None) -> str:
-    return "none" if number is None else f"{number:.2f}"
+def number(value: float | None) -> str:
+    """A score as tables have it."""
+    return "none" if value is None else f"{value:.2f}"
 
 
 def _words(value: Any) -> str:

@@ -35,6 +35,7 @@ def train(
     from isthmus.core.contracts import EventList
     from isthmus.core.train.config import RunConfig
     from isthmus.core.train.run import run
+    from isthmus.evaluate.training import Evaluator
 
     screen = console()
     say = partial(screen.print, markup=False, soft_wrap=True)
@@ -47,7 +48,8 @@ def train(
         parts = ", ".join(f"{n} {c.pretrained or c.owner.name}" for n, c in settings.model.parts())
         say(f"Reading data, then loading {parts}")
         with closing(display):
-            folder = run(settings, events=EventList([display, PluginEvents()]), resume=resume)
+            heard = EventList([display, PluginEvents(), Evaluator()])
+            folder = run(settings, events=heard, resume=resume)
     except IsthmusError as error:
         if screen.quiet and _met_by_all(error):
             raise typer.Exit(error.exit_code) from None

@@ -21,6 +21,8 @@ VERBS = {
     "train": ("isthmus.cli.train:train", "Train a model as one YAML file says."),
     "generate": ("isthmus.cli.generate:generate", "Answer a file of questions about images."),
     "chat": ("isthmus.cli.chat:chat", "Talk with a model about an image, in the terminal."),
+    "evaluate": ("isthmus.cli.evaluate:evaluate", "Ask models benchmarks, and score the answers."),
+    "report": ("isthmus.cli.report:report", "Make one HTML of evaluations, with their samples."),
     "score": ("isthmus.cli.score:score", "Score answers, or a judge's reviews, of a benchmark."),
     "plugins": ("isthmus.cli.plugins:app", "List every installed part and what is wrong."),
     "config": ("isthmus.cli.config:app", "Check a YAML file, or print its JSON Schema."),

@@ -60,7 +60,7 @@ def _score(benchmark: Benchmark, outcomes: Sequence[Outcome]) -> float | None:
 
 
 def _best(outcomes: Sequence[Outcome]) -> Outcome:
-    return max(outcomes, key=lambda outcome: (outcome.counts or {}).get("right", -1.0))
+    return max(outcomes, key=lambda outcome: -1.0 if outcome.right is None else outcome.right)
 
 
 def _first(outcomes: Sequence[Outcome]) -> int:

@@ -67,6 +67,10 @@ def _check_outcome(where: str, outcome: Outcome) -> None:
         all(math.isfinite(count) for count in counts.values()) and "questions" not in counts,
         f"{where}: counts are finite numbers, and `questions` is none of them; found {counts}",
     )
+    promise(
+        0 <= counts.get("right", 0) <= 1,
+        f"{where}: the count `right` is how right one reply is, 0 to 1; found {counts}",
+    )
 
 
 def _check_measures(where: str, benchmark: Benchmark, outcomes: Sequence[Outcome]) -> None:

@@ -210,9 +210,39 @@ def test_schema_has_every_built_in_part(whole: Draft202012Validator) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: path.name)
-def test_examples_pass_the_check_and_the_schema(path: Path, whole: Draft202012Validator) -> None:
+def test_examples_pass_the_check_and_the_schema(path: Path) -> None:
     from isthmus.core.config import read
 
     result = run("check", path)
     assert result.exit_code == 0, result.stderr
+    kind = "evaluation" if path.name == "evaluate.yaml" else "run"
+    whole = Draft202012Validator(json.loads(run("schema", kind).stdout))
     assert list(whole.iter_errors(read(path).values)) == []
+
+
+EVALUATION = """
+models: {mine: runs/mine}
+benchmarks: {digits: {type: exact_match, data: digits.jsonl}}
+"""
+
+
+def test_an_evaluation_is_summed_up_and_has_a_schema_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "evaluate.yaml"
+    file.write_text(EVALUATION)
+    result = run("check", file)
+    assert result.exit_code == 0, result.stderr
+    assert "exact_match" in result.stdout
+    assert "not here yet, and `isthmus evaluate` needs it:" in result.stdout
+    assert f"models.mine: {tmp_path / 'runs' / 'mine'}" in result.stdout
+    assert f"benchmarks.digits.data: {tmp_path / 'digits.jsonl'}" in result.stdout
+    file.write_text(EVALUATION.replace("exact_match", "exactmatch") + "bench: 3\n")
+    result = run("check", file)
+    assert result.exit_code == 2
+    assert "Did you mean 'exact_match'?" in result.stderr
+    assert "bench: no such field" in result.stderr
+    whole = json.loads(run("schema", "evaluation").stdout)
+    Draft202012Validator.check_schema(whole)
+    values = {"models": {"a": "b"}, "benchmarks": {"c": {"type": "exact_match", "data": "d"}}}
+    assert Draft202012Validator(whole).is_valid(values)
+    assert not Draft202012Validator(whole).is_valid({"models": {"a": "b"}})
+    assert "stages" in json.loads(run("schema").stdout)["properties"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import subprocess
 import sys
@@ -158,6 +159,20 @@ def test_run_names_checkpoint_curves_and_the_next_verb(config: Path, tmp_path: P
     assert said[1] == f"Nothing is left to do: every stage of {out} is finished"
     assert said[2:] == last
     assert "Nothing is left" not in result.output
+
+
+def test_benchmarks_of_a_stage_are_asked_and_said(tmp_path: Path):
+    write_data(tmp_path, 4)
+    row = {"question_id": 1, "image": "0.png", "text": "What colour is it?", "answer": "red"}
+    (tmp_path / "questions.jsonl").write_text(json.dumps(row))
+    exam = {"type": "generic", "data": "questions.jsonl", "images": "pictures"}
+    asked = {"benchmarks": {"colours": exam}, "every": 1, "max_new_tokens": 4}
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(tiny_run(tmp_path, stage(tmp_path, steps=2, evaluate=asked))))
+    result = train(file)
+    assert result.exit_code == 0, result.stderr
+    for number in (1, 2):
+        assert re.search(rf"step {number}: colours/accuracy \d+\.\d", result.stdout)
 
 
 def test_help_imports_no_torch():

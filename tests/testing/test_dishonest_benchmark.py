@@ -51,6 +51,13 @@ class Endless(Honest, name="endless"):
         return Outcome({"right": float("inf")}, reply or None)
 
 
+class Percent(Honest, name="percent"):
+    """Says in percent how right a reply is."""
+
+    def outcome(self, question: Question, reply: str) -> Outcome:
+        return Outcome.of(reply or None, right=100 * (reply == "a"))
+
+
 class Fickle(Honest, name="fickle"):
     """Another headline for one question."""
 
@@ -99,6 +106,7 @@ def test_honest_benchmarks_pass() -> None:
         (Drawing, "asked twice, it says two things"),
         (Lenient, 'the answer "" is wrong and counts'),
         (Endless, "counts are finite numbers"),
+        (Percent, "the count `right` is how right one reply is, 0 to 1"),
         (Fickle, "the headline is 'many' of all, but 'one' of one"),
         (Generous, "a judge that says nothing is Outcome.missing"),
         (Blind, "the inquiry shows the answer"),

@@ -2,6 +2,15 @@
 
 from isthmus.core.assistant.assistant import Assistant, FullAnswer
 from isthmus.core.assistant.messages import Conversation, Message
-from isthmus.core.assistant.opening import assistant_of, load, name_of
+from isthmus.core.assistant.opening import assistant_of, is_blind, load, name_of
 
-__all__ = ["Assistant", "Conversation", "FullAnswer", "Message", "assistant_of", "load", "name_of"]
+__all__ = [
+    "Assistant",
+    "Conversation",
+    "FullAnswer",
+    "Message",
+    "assistant_of",
+    "is_blind",
+    "load",
+    "name_of",
+]

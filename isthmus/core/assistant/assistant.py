@@ -11,7 +11,8 @@ from isthmus.core.assistant.answer_text import AnswerText
 from isthmus.core.assistant.messages import Conversation, Message, read_messages
 from isthmus.core.contracts import Sample, Template
 from isthmus.core.data.pack import encode_prompt
-from isthmus.core.model.generate import Ending, Prompt, Settings, Stops, generate, stream
+from isthmus.core.model.generate import Ending, Prompt, Stops, generate, stream
+from isthmus.core.model.settings import Settings
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import PartError
 
@@ -29,7 +30,8 @@ class FullAnswer:
 class Assistant:
     """Answers messages (see `messages.py`), one conversation at a time or many.
 
-    A `blind` one sees grey in place of every picture, as it did when it was trained.
+    A `blind` one sees grey in place of every picture, as it did when it was trained. The model
+    is put into eval mode, and nothing else of it is changed: it may be one in training.
     """
 
     def __init__(
@@ -37,12 +39,17 @@ class Assistant:
     ) -> None:
         if model.llm is None:
             raise PartError("answering takes an `llm`, and this model has none")
-        self.model = model.requires_grad_(False).eval()
+        self.model = model.eval()
         self.template = template
+        self.blind = blind
         self.name = name
         self.tokenizer = model.llm.tokenizer
         self.tools = model.tools(template, blind=blind)
         self.stops, self._stop = _stops(template, self.tokenizer)
+
+    def blinded(self) -> Assistant:
+        """The same one, that sees grey in place of every picture."""
+        return Assistant(self.model, self.template, blind=True, name=self.name)
 
     def reply(
         self,

@@ -45,7 +45,12 @@ def assistant_of(
     for parameter in model.parameters():
         # Parameters alone: rotary frequencies are buffers, and need fp32.
         parameter.data = parameter.data.to(dtype)
-    return Assistant(model.to(place), template, run.get("blind") is True, name_of(opened.folder))
+    return Assistant(model.to(place), template, is_blind(opened), name_of(opened.folder))
+
+
+def is_blind(opened: Checkpoint) -> bool:
+    """Whether its run was on grey pictures alone, so that the assistant sees grey, too."""
+    return configs.parse(opened.run, str(opened.folder / "run.yaml")).values.get("blind") is True
 
 
 def name_of(folder: Path) -> str:

@@ -12,11 +12,11 @@ from typing import Any
 
 from isthmus.core.assistant.messages import IMAGE_BREAK, Conversation
 from isthmus.core.contracts import ImageSlot, Turn
+from isthmus.core.data.askable import IMAGE
 from isthmus.core.data.images import picture_size
 from isthmus.core.data.paths import inside
 from isthmus.errors import DataError
 
-IMAGE = "<image>"
 SHOWN = 10
 """Wrong rows that a message lists."""
 

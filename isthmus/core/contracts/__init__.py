@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from isthmus.core.contracts.events import (
         CheckpointSaved,
         Evaluated,
+        EvaluateDue,
         EventList,
         Events,
         PartRow,
@@ -99,8 +100,8 @@ _ROOMS = {
     "CrossAttentionConnector QueryConnector",
     "conversation": "ImageSlot Picture Role Sample Turn",
     "encoder": "Encoder",
-    "events": "CheckpointSaved Evaluated EventList Events PartRow StageEnded StageStarted "
-    "StepEnded",
+    "events": "CheckpointSaved EvaluateDue Evaluated EventList Events PartRow StageEnded "
+    "StageStarted StepEnded",
     "judged_benchmark": "JudgedBenchmark quoted",
     "llm": "LLM CausalLLM Segments Seq2SeqLLM",
     "objective": "Batch Example Loss Objective Pack Pairs Preparer TokenCount Tools",
@@ -137,6 +138,7 @@ __all__ = [
     "CrossAttentionStates",
     "DataPath",
     "Encoder",
+    "EvaluateDue",
     "Evaluated",
     "EventList",
     "Events",

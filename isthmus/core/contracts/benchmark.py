@@ -88,7 +88,8 @@ class Outcome:
 
     `counts` add up over questions, and measures are made of their sums: {"right": 1.0}, or hits
     and mentions. They are None where the value is missing, because a judge gave none: then the
-    question is left out of every measure, and listed. `read` is what was understood of the reply
+    question is left out of every measure, and listed. The count `right`, where there is one, is
+    how right this reply is, 0 to 1. `read` is what was understood of the reply
     ("B", "yes"); None says nothing was, and the question is listed too. So an answer that cannot
     be read has counts, those of a wrong one, and a missing judgement has none.
     """
@@ -105,6 +106,11 @@ class Outcome:
     def missing() -> Outcome:
         """No value at all."""
         return Outcome(None, None)
+
+    @property
+    def right(self) -> float | None:
+        """How right it is, 0 to 1; None where that cannot be said of one reply."""
+        return (self.counts or {}).get("right")
 
     @property
     def is_missing(self) -> bool:

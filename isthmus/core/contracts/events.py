@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from isthmus.core.contracts.benchmark import Benchmark
+    from isthmus.core.contracts.template import Template
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,29 @@ class StepEnded:
 
 
 @dataclass(frozen=True)
+class EvaluateDue:
+    """The benchmarks of a stage are to be asked of the model as it is after `step`.
+
+    `model` writes by `template`, and sees grey where it is `blind`. It goes on learning: nothing
+    of it may be changed. `go_on` is to be called between batches of questions, since the other
+    processes wait from one call to the next; it is False when the run was asked to stop.
+    """
+
+    stage: str
+    step: int
+    benchmarks: Mapping[str, Benchmark]
+    max_questions: int | None
+    max_new_tokens: int
+    batch_size: int
+    model: Any
+    template: Template
+    blind: bool
+    go_on: Callable[[], bool]
+
+
+@dataclass(frozen=True)
 class Evaluated:
-    """A stage's validation at `step`."""
+    """A stage's validation at `step`, or what its benchmarks came to."""
 
     stage: str
     step: int
@@ -92,6 +118,14 @@ class StageEnded:
 class Events:
     """Listens to a run, on the main process only. Override what you care for."""
 
+    evaluates: bool = False
+    """Whether it can answer `evaluate_due`."""
+
+    def evaluate_due(self, event: EvaluateDue) -> Mapping[str, float] | None:
+        """What the benchmarks came to, by the names that are to be logged; None when the run was
+        asked to stop meanwhile."""
+        return None
+
     def stage_started(self, event: StageStarted) -> None: ...
     def step_ended(self, event: StepEnded) -> None: ...
     def evaluated(self, event: Evaluated) -> None: ...
@@ -104,6 +138,12 @@ class EventList(Events):
 
     def __init__(self, listeners: Sequence[Events]) -> None:
         self.listeners = tuple(listeners)
+        self.evaluates = any(listener.evaluates for listener in self.listeners)
+
+    def evaluate_due(self, event: EvaluateDue) -> Mapping[str, float] | None:
+        """The first that can is asked, and no other."""
+        able = (listener for listener in self.listeners if listener.evaluates)
+        return next(able).evaluate_due(event)
 
     def stage_started(self, event: StageStarted) -> None:
         for listener in self.listeners:

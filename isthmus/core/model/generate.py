@@ -11,30 +11,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from isthmus.core.contracts import Config
 from isthmus.core.model.draw import part_seed
 from isthmus.core.model.reading import Prompt as Prompt
 from isthmus.core.model.reading import begin
+from isthmus.core.model.settings import Settings
 from isthmus.core.model.vlm import VisionLanguageModel
 
 Ending = Literal["stop", "length"]
 """Why an answer ended: a stop, or as many tokens as were allowed."""
-
-
-class Settings(Config):
-    """How answers are generated."""
-
-    max_new_tokens: int = Field(default=256, gt=0)
-    """Tokens of an answer at most."""
-    temperature: float = Field(default=0.0, ge=0)
-    """0 takes the most likely token; above, tokens are drawn, the flatter the higher it is."""
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    """Draw from the fewest tokens that have this share of the probability between them."""
-    seed: int = Field(default=0, ge=0)
-    """What the draws follow from, with the prompt's number."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from isthmus.core.contracts import (
     Tuner,
 )
 from isthmus.core.model.config import ModelConfig
+from isthmus.core.train.evaluate_config import EvaluateConfig
 from isthmus.errors import did_you_mean
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -131,6 +132,8 @@ class StageConfig(Config):
     """Course of the learning rate."""
     validation: ValidationConfig | None = None
     """Loss on held-out data."""
+    evaluate: EvaluateConfig | None = None
+    """Benchmarks that the model is asked while it learns."""
     save_every: PositiveInt | None = None
     """Steps between two checkpoints; the stage's end always has one."""
     max_length: PositiveInt | None = None
@@ -203,6 +206,7 @@ class RunConfig(Config):
                 *_unsuited(stage, self.model),
                 *_not_to_keep(stage, self),
                 *_too_short(stage, self.model),
+                *_not_to_ask(stage, self.template, parts),
             )
             for place, why in problems:
                 yield ("stages", index, *place), why
@@ -284,3 +288,13 @@ def _not_to_keep(stage: StageConfig, run: RunConfig) -> Iterator[tuple[Place, st
             "the encoder learns in this stage, and sees otherwise after every step; leave it "
             "out, or take `encoder` out of `train`",
         )
+
+
+def _not_to_ask(
+    stage: StageConfig, template: Template.Config | None, parts: list[str]
+) -> Iterator[tuple[Place, str]]:
+    """Why the model cannot be asked anything in the stage."""
+    if stage.evaluate and "llm" not in parts:
+        yield ("evaluate",), "the model has no llm that could answer; leave it out"
+    elif stage.evaluate and not (stage.template or template):
+        yield ("evaluate",), "questions must be written out for the llm; write a `template`"

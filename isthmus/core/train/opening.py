@@ -3,11 +3,12 @@ templates and sources are built, and what is wrong with them is said."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from isthmus.core.config import check
-from isthmus.core.contracts import Objective, Source, Template
+from isthmus.core.contracts import Benchmark, Objective, Source, Template
+from isthmus.core.data.askable import askable
 from isthmus.core.data.mixture import Mixture
 from isthmus.core.train.config import RunConfig, StageConfig, objective_of
 from isthmus.core.train.progress import check_trackers
@@ -17,7 +18,8 @@ from isthmus.errors import DataError
 
 @dataclass(frozen=True)
 class OpenStage:
-    """A stage whose input is there. `held_out` are the sources of its validation."""
+    """A stage whose input is there. `held_out` are the sources of its validation, `benchmarks`
+    what it is evaluated by."""
 
     index: int
     config: StageConfig
@@ -25,6 +27,7 @@ class OpenStage:
     template: Template | None
     mixture: Mixture
     held_out: tuple[Source, ...]
+    benchmarks: Mapping[str, Benchmark] = field(default_factory=dict)
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -80,7 +83,20 @@ def _open(settings: RunConfig, index: int, stage: StageConfig, wrong: list[str])
         template=template.build() if template else None,
         mixture=Mixture(_sources(stage.data, f"stages[{index}].data", wrong, stage)),
         held_out=_sources(held_out, f"stages[{index}].validation.data", wrong),
+        benchmarks=_benchmarks(stage, f"stages[{index}].evaluate.benchmarks", wrong),
     )
+
+
+def _benchmarks(stage: StageConfig, where: str, wrong: list[str]) -> dict[str, Benchmark]:
+    """Those that the stage is evaluated by, whose questions and pictures are there."""
+    found: dict[str, Benchmark] = {}
+    for name, config in (stage.evaluate.benchmarks if stage.evaluate else {}).items():
+        try:
+            found[name] = config.build()
+            askable(found[name])
+        except DataError as error:
+            wrong.append(f"{where}.{name}: {error}")
+    return found
 
 
 def _sources(

@@ -28,6 +28,8 @@ from isthmus.core.train.slices import Slices
 from isthmus.errors import InputError, IsthmusError, WorkError
 
 T = TypeVar("T")
+Pause = Callable[[], list[float]]
+"""What long work of one process calls while the others wait; returns what all shared, summed."""
 
 PATIENCE = timedelta(hours=2)
 """How long a process waits for the others: the main one may be downloading a model."""
@@ -161,7 +163,27 @@ class Parallel:
 
     def on_main(self, work: Callable[[], T]) -> T:
         """Do it on the main process alone; all get what it returned, or an error like its."""
-        outcome: Outcome[T] = Outcome.of(work) if self.is_main else Outcome()
+        return self._from_main(Outcome.of(work) if self.is_main else Outcome())
+
+    def on_main_at_length(
+        self, work: Callable[[Pause], T], share: Callable[[], Sequence[float]]
+    ) -> T:
+        """`on_main`, for work that may take longer than processes wait for each other: it is to
+        call now and then what it is given, which sums what the processes `share`."""
+
+        def meet(at_work: float) -> list[float]:
+            return self.sum([at_work, *share()])
+
+        outcome: Outcome[T] = Outcome()
+        if self.is_main:
+            outcome = Outcome.of(lambda: work(lambda: meet(1.0)[1:]))
+            meet(0.0)
+        else:
+            while meet(0.0)[0]:
+                continue
+        return self._from_main(outcome)
+
+    def _from_main(self, outcome: Outcome[T]) -> T:
         told: list[Any] = [outcome]
         if self.world > 1:
             torch.distributed.broadcast_object_list(told, src=0)

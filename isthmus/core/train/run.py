@@ -13,6 +13,7 @@ from isthmus.core.contracts import EventList, Events
 from isthmus.core.model.build import build_model
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.core.train.config import RunConfig
+from isthmus.core.train.evaluating import check_evaluation
 from isthmus.core.train.features import check_transform
 from isthmus.core.train.history import History
 from isthmus.core.train.lines import LineFile
@@ -38,13 +39,14 @@ def run(
 
     `config` is a YAML file, a mapping as YAML would give it, or a RunConfig; `overrides` are
     those of `--set`. `resume` goes on from the newest whole checkpoint in the run's folder,
-    or starts when there is none. `events` hear the run on the main process.
+    or starts when there is none. `events` hear the run on the main process, and evaluate it.
 
     Raises InputError before anything is loaded or written, when the input is wrong; WorkError
     when the work fails; Interrupted, after saving, when SIGTERM or Ctrl-C asked it to stop.
     """
     settings = _typed(config, overrides)
     parallel = Parallel(settings.threads)
+    parallel.on_main(lambda: check_evaluation(settings, parallel, events))
     stages = parallel.main_first(lambda: open_stages(settings))
     with ExitStack() as until_done:
         lock = until_done.enter_context(RunLock(settings.out))

@@ -10,7 +10,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 
@@ -29,6 +32,19 @@ def seed_draws(seed: int) -> None:
         # The same numbers; torch would also keep a traceback for each kind of device that might
         # still turn up, which takes longer than all else that the engine does in a step.
         torch.default_generator.manual_seed(seed)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Whatever is drawn inside, the generators go on afterwards as if nothing had been."""
+    plain, array = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(plain)
+        np.random.set_state(array)
 
 
 @functools.cache

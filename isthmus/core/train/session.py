@@ -80,11 +80,11 @@ class Session:
         engine: Engine,
         *,
         finished: bool,
-        owed: bool = False,
+        owed: Sequence[str] = (),
     ) -> Path:
         """Begin to write a checkpoint of this moment, after the one before it; that of a stage's
-        end is waited for. `data` is where the loader stands, `owed` a validation that a signal
-        cut short, for whoever goes on from here."""
+        end is waited for. `data` is where the loader stands, `owed` what a signal kept from being
+        measured, for whoever goes on from here."""
         self.settle()
         name = stage.config.name
         folder = self.settings.out / CHECKPOINTS / checkpoint_name(stage.index, name, step)
@@ -95,7 +95,7 @@ class Session:
             finished=finished,
             data=data,
             fingerprints=stage.fingerprints,
-            extra={"changed": sorted(self.history.changed), "owed": owed},
+            extra={"changed": sorted(self.history.changed), "owed": [*owed]},
         )
         shared, objective = engine.shared, stage.objective
         moments: dict[str, Tensor] = {}

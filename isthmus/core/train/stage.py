@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from isthmus.core.checkpoint import Checkpoint
 from isthmus.core.contracts import Evaluated, StageEnded, StageStarted
 from isthmus.core.data.loader import StepData, StepLoader
+from isthmus.core.train.evaluating import Evaluation
 from isthmus.core.train.features import kept_notes, open_store
 from isthmus.core.train.filling import pads
 from isthmus.core.train.freeze import FrozenWeights
@@ -32,7 +33,7 @@ class Stage:
         state = state_of(checkpoint) if checkpoint else None
         self.first_step = state.step if state else 0
         self.skipped = int(state.data["skipped"]) if state else 0
-        self.owed = bool(state and state.extra.get("owed"))
+        self.owed = tuple(state.extra.get("owed") or ()) if state else ()
         self.tuned = tune(session, stage, fresh=checkpoint is None)
         self.store = session.model.store = open_store(session, stage)
         preparer = make_preparer(session, stage)
@@ -42,8 +43,11 @@ class Stage:
         self.meter = Meter(session, stage, self.steps)
         self.frozen = FrozenWeights(session.model.parts())
         self.engine = make_engine(session, stage, self.tuned, preparer, checkpoint)
-        held_out = self.config.validation
-        self.validation = Validation(session, stage, held_out, preparer) if held_out else None
+        self.measured: dict[str, Validation | Evaluation] = {}
+        if held_out := self.config.validation:
+            self.measured["validation"] = Validation(session, stage, held_out, preparer)
+        if asked := self.config.evaluate:
+            self.measured["evaluation"] = Evaluation(session, stage, asked)
 
     def train(self) -> Path:
         """Take the steps that are left; returns the stage's last checkpoint.
@@ -54,7 +58,7 @@ class Stage:
         self._announce()
         self.engine.root.train()
         if self.owed:
-            self._after_step(self.first_step, None)
+            self._after_step(self.first_step, None, self.owed)
         for data, begun, waited in timed(iter(self.loader)):
             signal = self._step(data, begun, waited)
             self._after_step(data.step + 1, signal)
@@ -105,18 +109,20 @@ class Stage:
                 "skipped.jsonl in the run's folder lists them. Repair the data, or allow more."
             )
 
-    def _after_step(self, step: int, signal: int | None) -> None:
-        """Validation and checkpoint where they are due, and the end where a signal asked. The
-        checkpoint of a signal remembers a validation that is still `owed`."""
-        owed = self._validation_due(step)
-        if owed and self.validation and not signal:
-            signal = self._validate(self.validation, step)
-            owed = signal is not None
-        if step == self.steps and not owed:
+    def _after_step(self, step: int, signal: int | None, owed: Sequence[str] | None = None) -> None:
+        """Measuring and saving where they are due, and the end where a signal asked. The
+        checkpoint of a signal remembers what is still `owed`: what of it was not measured."""
+        waiting = [name for name in self.measured if owed is None or name in owed]
+        waiting = [name for name in waiting if self._due(name, step)]
+        while waiting and not signal:
+            signal = self._measure(self.measured[waiting[0]], step)
+            if not signal:
+                waiting.pop(0)
+        if step == self.steps and not waiting:
             return
         if not signal and not self._save_due(step):
             return
-        folder = self._save(step, owed=owed)
+        folder = self._save(step, owed=waiting)
         if signal:
             self.session.settle()
             raise Interrupted(
@@ -128,21 +134,19 @@ class Stage:
     def _save_due(self, step: int) -> bool:
         return self.config.save_every is not None and step % self.config.save_every == 0
 
-    def _validation_due(self, step: int) -> bool:
-        if self.validation is None:
-            return False
-        every = self.validation.config.every
+    def _due(self, name: str, step: int) -> bool:
+        every = self.measured[name].config.every
         return step == self.steps or bool(every and step % every == 0)
 
-    def _validate(self, validation: Validation, step: int) -> int | None:
+    def _measure(self, what: Validation | Evaluation, step: int) -> int | None:
         """Returns the signal that cut it short, if one did."""
-        metrics = validation.run(self.engine, step)
+        metrics = what.run(self.engine, step)
         if metrics is None:
             return self.session.asked_to_stop()
         self.session.tell("evaluated", Evaluated(self.config.name, step, metrics))
         return None
 
-    def _save(self, step: int, *, finished: bool = False, owed: bool = False) -> Path:
+    def _save(self, step: int, *, finished: bool = False, owed: Sequence[str] = ()) -> Path:
         if self.store:
             self.store.flush()
         data = {"skipped": self.skipped, **self.loader.position}

@@ -22,7 +22,7 @@ CONFIG = "config.yaml"
 
 FREE = re.compile(
     r"out|workers|threads|trackers|keep|save|ledger|parallel|compile"
-    r"|stages\[\d+\]\.(save_every|parallel|recompute|features)"
+    r"|stages\[\d+\]\.(save_every|parallel|recompute|features|evaluate)"
 )
 """Settings that may differ on resume: the course of training does not follow from them."""
 

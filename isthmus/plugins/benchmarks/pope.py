@@ -78,7 +78,8 @@ class Pope(Benchmark, name="pope"):
             "fn": not right and label == "yes",
             "yes": said == "yes",
         }
-        return Outcome({f"{split}.{name}": float(n) for name, n in found.items()}, said)
+        counts = {f"{split}.{name}": float(n) for name, n in found.items()}
+        return Outcome({"right": float(right), **counts}, said)
 
     def measures(self, totals: Totals) -> dict[str, float]:
         splits = [split for split in SPLITS if f"{split}.n" in totals]

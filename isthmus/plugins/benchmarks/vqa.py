@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus import hookimpl
-from isthmus.core.contracts import Benchmark, DataPath, Id, Outcome, Question
+from isthmus.core.contracts import Benchmark, DataPath, Id, Outcome, Place, Question
 from isthmus.core.data.rows import one_file, read_json, read_object
 from isthmus.errors import DataError
 
@@ -51,7 +51,17 @@ class Vqa(Benchmark, name="vqa"):
         questions_file: DataPath | None = None
         """VQAv2's questions, which its answers do not repeat; needed to ask a model."""
         images: DataPath | None = None
-        """Folder of the images."""
+        """Folder of the images; needed to ask a model."""
+        image_name: str = "{image}"
+        """What the file of an image is called: of TextVQA and GQA `{image}.jpg`, of VQAv2
+        `COCO_val2014_{image:0>12}.jpg`."""
+
+        def check(self) -> Iterator[tuple[Place, str]]:
+            try:
+                self.image_name.format(image="1")
+            except (AttributeError, IndexError, KeyError, ValueError):
+                why = "write it with the image's id in braces, such as `{image}.jpg`"
+                yield ("image_name",), f"{why}; found {self.image_name!r:.60}"
 
     config: Config
 
@@ -67,7 +77,8 @@ class Vqa(Benchmark, name="vqa"):
             rows = read_object(self.config.questions_file).get("questions", ())
             asked = {row["question_id"]: row["question"] for row in rows}
         try:
-            return [_question(id, row, asked) for id, row in _entries(read_json(file))]
+            found = _entries(read_json(file))
+            return [_question(id, row, asked, self.config.image_name) for id, row in found]
         except (KeyError, TypeError, AttributeError) as error:
             form = "not as VQAv2, TextVQA or GQA have their answers"
             raise DataError(f"{file}: {form} ({error!r})") from None
@@ -122,18 +133,18 @@ def _entries(found: Any) -> Iterator[tuple[Id, Mapping[str, Any]]]:
         yield from found.items()
 
 
-def _question(id: Id, row: Mapping[str, Any], asked: Mapping[Id, str]) -> Question:
+def _question(id: Id, row: Mapping[str, Any], asked: Mapping[Id, str], image_name: str) -> Question:
     given = row["answers"] if "answers" in row else [row["answer"]]
     words = asked.get(id, row.get("question", ""))
-    image = row.get("image", row.get("image_id", row.get("imageId", "")))
+    image = str(row.get("image", row.get("image_id", row.get("imageId", ""))))
     kind = row.get("answer_type") or row.get("types", {}).get("structural")
     return Question(
         id=id,
         prompt=f"{words}\n{INSTRUCTION}" if words else "",
-        images=(str(image),) if "." in str(image) else (),
+        images=(image_name.format(image=image),) if image else (),
         references=tuple(each if isinstance(each, str) else each["answer"] for each in given),
         labels=(kind,) if kind else (),
-        cluster=str(image),
+        cluster=image,
     )
 
 

@@ -16,7 +16,8 @@ from isthmus.core.contracts import (
     Segments,
 )
 from isthmus.core.model.build import build_model
-from isthmus.core.model.generate import Answer, Prompt, Settings, Stops, generate, stream
+from isthmus.core.model.generate import Answer, Prompt, Stops, generate, stream
+from isthmus.core.model.settings import Settings
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import InputError, PartError
 from isthmus.testing import tiny_model_config, tiny_pictures, tiny_tokenizer

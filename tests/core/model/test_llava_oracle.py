@@ -22,7 +22,8 @@ from transformers import (
 from isthmus.core.contracts import Images, Pack, Segments
 from isthmus.core.model.build import build_model
 from isthmus.core.model.config import ModelConfig
-from isthmus.core.model.generate import Prompt, Settings, Stops, generate
+from isthmus.core.model.generate import Prompt, Stops, generate
+from isthmus.core.model.settings import Settings
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.plugins.connectors.mlp import Mlp
 from isthmus.plugins.encoders.clip import Clip

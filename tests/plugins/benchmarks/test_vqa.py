@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from isthmus.core.contracts import Benchmark
-from isthmus.errors import DataError
+from isthmus.errors import DataError, PartError
 from isthmus.evaluate.scoring import Scores, open_runs, score
 from isthmus.plugins.benchmarks.vqa import Vqa, normalised, soft_accuracy
 from isthmus.testing import check_benchmark
@@ -142,3 +142,16 @@ def test_a_file_that_is_none_of_them_is_named(tmp_path: Path) -> None:
 
 def test_it_keeps_the_contract(vqav2: Path) -> None:
     check_benchmark(Vqa.Config(data=vqav2), ["yes", "two dogs"])
+
+
+def test_files_of_images_are_named_as_the_config_says(vqav2: Path) -> None:
+    asked = Vqa.Config(data=vqav2, image_name="COCO_val2014_{image:0>12}.jpg").build().questions()
+    assert [q.images for q in asked][1:] == [
+        ("COCO_val2014_000000000001.jpg",),
+        ("COCO_val2014_000000000002.jpg",),
+    ]
+    # Without a name that fits, asking finds no file: never is a question asked without its image.
+    assert Vqa.Config(data=vqav2).build().questions()[0].images == ("1",)
+    for wrong in ("{0}.jpg", "{picture}.jpg", "{image", "{image:d}"):
+        with pytest.raises(PartError, match="write it with the image's id in braces"):
+            Vqa.Config(data=vqav2, image_name=wrong).build()

@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from isthmus.core.contracts import Segments
 from isthmus.core.model.draw import drawn_from
-from isthmus.core.model.generate import Prompt, Settings, Stops, generate
+from isthmus.core.model.generate import Prompt, Stops, generate
+from isthmus.core.model.settings import Settings
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import InputError, PartError
 from isthmus.plugins.llms.causal import Causal

@@ -1,0 +1,144 @@
+"""The page around the numbers: what `page.html` is filled with, and what it may run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from isthmus.evaluate.published import Row
+from isthmus.evaluate.report.bars import Group, groups
+from isthmus.evaluate.report.radar import Radar, radar
+from isthmus.evaluate.report.samples import samples, script_json
+from isthmus.evaluate.report.summary import Line, columns_of, lines
+from isthmus.evaluate.report.thumbnails import Thumbnails, chunks
+from isthmus.evaluate.results import Pair, Section
+
+HERE = Path(__file__).parent
+CHUNK = 48
+"""Pictures that the page reads at once."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One benchmark as the template has it."""
+
+    name: str
+    kind: str
+    about: str
+    size: str
+    headline: str
+    columns: list[str]
+    lines: list[Line]
+    groups: list[Group]
+    scale: float
+    radar: Radar | None
+    pairs: list[str]
+    notes: list[str]
+
+    @property
+    def models(self) -> list[Line]:
+        """The rows of models alone."""
+        return [line for line in self.lines if line.kind == "model"]
+
+    @property
+    def controlled(self) -> bool:
+        """Whether there is any control."""
+        return any(line.kind == "control" for line in self.lines)
+
+    def controls(self, model: int) -> list[Line]:
+        """The rows of a model's controls."""
+        return [e for e in self.lines if e.kind == "control" and e.colour == model]
+
+
+def render(sections: Sequence[Section], title: str, rows: Sequence[Row], most: int) -> str:
+    """The whole page."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    models = {entry.model: entry for section in sections for entry in section.entries}
+    colours = {model: number for number, model in enumerate(models)}
+    pictures = Thumbnails()
+    listed = [samples(section, most, pictures) for section in sections]
+    style, script = _part("page.css"), _part("browser.js")
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(
+        title=title,
+        models=list(models.values()),
+        colours=colours,
+        views=[_view(section, colours, rows) for section in sections],
+        style=style,
+        script=script,
+        policy=_policy(style, script),
+        samples=script_json({"benchmarks": listed, "chunk": CHUNK}),
+        pictures=[script_json(chunk) for chunk in chunks(pictures.drawn, CHUNK)],
+    )
+
+
+def _view(section: Section, colours: Mapping[str, int], rows: Sequence[Row]) -> View:
+    benchmark, exam = section.exam.benchmark, section.exam
+    headline, columns = columns_of(section)
+    bars, scale = groups(section, colours)
+    count, whole = len(exam.questions), len(exam.all)
+    return View(
+        name=section.name,
+        kind=benchmark.name,
+        about=(benchmark.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " "),
+        size=f"{count:,} questions" if count == whole else f"{count:,} of {whole:,} questions",
+        headline=headline,
+        columns=columns,
+        lines=lines(section, colours, rows),
+        groups=bars,
+        scale=scale,
+        radar=radar(section, colours, rows),
+        pairs=[_compared(pair) for pair in section.pairs],
+        notes=list(_notes(section)),
+    )
+
+
+def _compared(pair: Pair) -> str:
+    by, chance = pair.comparison.difference, pair.comparison.p_value
+    more = "more" if by >= 0 else "less"
+    likely = "below 0.001" if chance < 0.001 else f"of {chance:.3f}"
+    return (
+        f"{pair.second} scores {abs(by):.1f} {more} than {pair.first}; chance alone does that with "
+        f"a probability {likely}."
+    )
+
+
+def _notes(section: Section) -> Iterator[str]:
+    """What has to be known beside the numbers."""
+    for entry in section.entries:
+        if not entry.scores:
+            yield f"{entry.model}: no judge has read the answers yet, so there is no score."
+            continue
+        missing = set(entry.scores.missing)
+        unread = [id for id in entry.scores.invalid if id not in missing]
+        if unread:
+            yield f"{entry.model}: {len(unread)} answers could not be read; they count as wrong."
+        if missing:
+            yield f"{entry.model}: {len(missing)} values are missing, and in no number."
+
+
+def _part(name: str) -> str:
+    return (HERE / name).read_text(encoding="ascii")
+
+
+def _policy(style: str, script: str) -> str:
+    """The browser runs this script, and nothing that may have got into the page otherwise."""
+    return (
+        "default-src 'none'; img-src data:; "
+        f"style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
