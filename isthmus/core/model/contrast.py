@@ -100,9 +100,10 @@ class Temperature(nn.Module):
 
     def __init__(self, start: float, most: float | None = None) -> None:
         super().__init__()
-        self.log = nn.Parameter(torch.tensor(start).log())
+        self.log = nn.Parameter(torch.tensor([start]).log())  # FSDP refuses scalars
         self.most = most
 
     def forward(self) -> Tensor:
+        """(1)"""
         factor = self.log.exp()
         return factor if self.most is None else factor.clamp(max=self.most)

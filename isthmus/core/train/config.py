@@ -246,8 +246,8 @@ def _lacking(
     if objective.weight != 1:
         yield (
             ("objective", "weight"),
-            f"{name!r} is alone, and weights are for several (`type: mix`); leave it out, or change "
-            "the learning rate",
+            f"{name!r} is alone, and weights are for several (`type: mix`); leave it out, or "
+            "change the learning rate",
         )
     for bound in ("micro_samples", "micro_tokens"):
         if not objective.accumulates and getattr(stage.batch, bound):

@@ -36,7 +36,7 @@ class SiglipLoss(Objective, name="siglip"):
     def join(self, model: Any) -> None:
         self.towers = Towers(self.config, model)
         self.scale = Temperature(1 / self.config.temperature)
-        self.bias = nn.Parameter(torch.tensor(self.config.bias))
+        self.bias = nn.Parameter(torch.tensor([self.config.bias]))
 
     def preparer(self, tools: Tools) -> Preparer:
         return PairPreparer(tools, "text_encoder")
