@@ -11,20 +11,36 @@ from typing import Any
 import pytest
 
 from isthmus.core.config import validate_part
+from isthmus.core.model.build import build_model
+from isthmus.core.model.config import ModelConfig
 from isthmus.registry import get_registry
 from isthmus.testing import (
     check_objective,
     check_source,
     check_template,
+    check_text_encoder,
     check_tuner,
+    tiny_encoder_config,
     tiny_pictures,
+    tiny_texts,
     tiny_tokenizer,
 )
+from tests.plugins.objectives.pairs import samples
 
 CHAT = (
     "{% for m in messages %}{{ '<' + m.role + '>' + m.content | trim + eos_token }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
 )
+TRAINED = {"vocab_size": 300}
+TOWER = {
+    "hidden_size": 24,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 20,
+}
+SIZES = {"dim": 24, "layers": 2, "heads": 4, "hidden": 48}
+FORMER = {"type": "qformer", **SIZES, "queries": 3, "positions": 20, "dropout": 0.0}
 PARTS: dict[str, list[dict[str, Any]]] = {
     "template": [
         {"type": "plain"},
@@ -40,7 +56,22 @@ PARTS: dict[str, list[dict[str, Any]]] = {
         {"type": "llava", "stream": True},
         {"type": "messages", "weight": 0.5},
     ],
-    "objective": [{"type": "lm"}, {"type": "lm", "rows": 3}],
+    "objective": [
+        {"type": "lm"},
+        {"type": "lm", "rows": 3},
+        {"type": "clip", "dim": 8},
+        {"type": "clip", "pool": "attention", "heads": 2},
+        {"type": "siglip", "dim": 8},
+        {"type": "itc", "dim": 8},
+        {"type": "itm"},
+        {"type": "itg"},
+        {"type": "mix", "of": [{"type": "itc"}, {"type": "itm", "weight": 2.0}, {"type": "itg"}]},
+    ],
+    "text_encoder": [
+        {"type": "clip", "config": TOWER, "tokenizer": TRAINED},
+        {"type": "siglip", "config": TOWER | {"projection_size": 16}, "tokenizer": TRAINED},
+        {"type": "bert", **SIZES, "positions": 20, "dropout": 0.0, "tokenizer": TRAINED},
+    ],
     "tuner": [
         {"type": "frozen"},
         {"type": "full", "lr": 1e-4},
@@ -97,7 +128,23 @@ def test_source_conforms(part: dict[str, Any], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", PARTS["objective"], ids=str)
 def test_objective_conforms(part: dict[str, Any]) -> None:
-    check_objective(validate_part("objective", part))
+    config: Any = validate_part("objective", part)
+    if "llm" in config.needs:
+        check_objective(config)
+        return
+    parts: dict[str, Any] = {"encoder": tiny_encoder_config()}
+    if "connector" in config.needs:
+        former = FORMER | {"text": "objective", "tokenizer": TRAINED}
+        parts["connector"] = validate_part("connector", former)
+    else:
+        parts["text_encoder"] = validate_part("text_encoder", PARTS["text_encoder"][0])
+    model = build_model(ModelConfig(**parts), texts=tiny_texts)
+    check_objective(config, model, samples())
+
+
+@pytest.mark.parametrize("part", PARTS["text_encoder"], ids=str)
+def test_text_encoder_conforms(part: dict[str, Any]) -> None:
+    check_text_encoder(validate_part("text_encoder", part), texts=tiny_texts)
 
 
 @pytest.mark.parametrize("part", PARTS["tuner"], ids=str)
