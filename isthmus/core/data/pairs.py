@@ -14,13 +14,27 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from isthmus.core.contracts import ConnectorText, Grids, Images, Preparer, Sample, Tools
+from isthmus.core.contracts import (
+    ConnectorText,
+    Grids,
+    Images,
+    Mixed,
+    Preparer,
+    Sample,
+    Tools,
+)
 from isthmus.core.contracts.transfer import send
 from isthmus.core.data.images import picture_size
 from isthmus.core.data.view import compared, look, picture_name, transform_of
 from isthmus.errors import PartError, Unsupervised
 
 T = TypeVar("T")
+VECTORS = "vectors"
+"""Under what name objectives leave pictures, (pairs dim) or (pairs queries dim), and texts, (pairs
+dim), of which the best product says how alike they are."""
+SIMILARITIES = "similarities"
+"""Under what name they leave logits (pairs all) of their pictures with all texts, and of their
+texts with all pictures."""
 Reader = Literal["text_encoder", "connector"]
 """The part whose tokenizer reads the texts."""
 
@@ -70,10 +84,6 @@ class Pairs:
             keys=send(self.keys, device),
             memo=None,
         )
-
-    def shared(self) -> Pairs:
-        """These pairs, for several objectives to run on."""
-        return replace(self, memo={})
 
     def left(self, name: str) -> Any:
         """What another objective has left here; None where there is none."""
@@ -149,6 +159,14 @@ class PairPreparer(Preparer):
         if self.reader == "connector" and self.tools.num_tokens is not None:
             return self.tools.num_tokens(grids)
         return sum(grid.num_features for grid in grids)
+
+
+def shared(batch: Any) -> Any:
+    """The batch, with room in its pairs for what is computed once, and for what is left behind."""
+    if isinstance(batch, Mixed):
+        each = {id(own): shared(own) for own in batch.batches}
+        return Mixed(tuple(each[id(own)] for own in batch.batches))
+    return replace(batch, memo={}) if isinstance(batch, Pairs) and batch.memo is None else batch
 
 
 def text_of(sample: Sample) -> str:

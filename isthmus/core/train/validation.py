@@ -14,10 +14,12 @@ from torch import Tensor
 from isthmus.core.contracts import Preparer
 from isthmus.core.data.loader import StepData, StepLoader
 from isthmus.core.data.mixture import Mixture
+from isthmus.core.data.pairs import shared
 from isthmus.core.data.plan import Plan
 from isthmus.core.train.config import BatchConfig, ValidationConfig
 from isthmus.core.train.engine import Engine, added_weights
 from isthmus.core.train.opening import OpenStage
+from isthmus.core.train.retrieval import Retrieval
 from isthmus.core.train.seeds import derive, seed_draws
 from isthmus.core.train.session import Session
 from isthmus.core.train.shuffled import ShuffledPictures
@@ -43,6 +45,7 @@ class Validation:
         self.seed = derive(session.settings.seed, "validation", stage.index)
         self.stage = stage
         self.preparer = preparer
+        self.retrieval = Retrieval()
         right = Mixture(stage.held_out)
         count = min(config.max_samples or len(right), len(right))
         self.loaders = {"val_loss": self._loader(right, count)}
@@ -56,12 +59,14 @@ class Validation:
         engine.root.eval()
         metrics: dict[str, float] | None = {}
         for name, loader in self.loaders.items():
+            self.retrieval = Retrieval()
             found = self._measure(engine, loader, step)
             if found is None or metrics is None:
                 metrics = None
                 break
             metrics[name] = found.pop(LOSS)
             if name == "val_loss":
+                found |= self.retrieval.recalls(self.session.parallel)
                 metrics |= {f"val_{key}": value for key, value in found.items()}
         engine.root.train()
         if metrics and "val_loss_shuffled" in metrics:
@@ -123,7 +128,9 @@ class Validation:
         sums: dict[str, Tensor] = {}
         for index, batch in enumerate(data.batches):
             seed_draws(derive(self.seed, data.step, index, parallel.rank))
-            lost, metrics = engine.root(batch.to(parallel.device))
+            moved = shared(batch.to(parallel.device))
+            lost, metrics = engine.root(moved)
+            self.retrieval.add(moved)
             _add(sums, {LOSS: lost, **metrics})
         for _ in range(len(data.batches), rounds):
             engine.root(engine.spare().to(parallel.device))

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from isthmus import hookimpl
 from isthmus.core.contracts import Loss, Objective, Preparer, Tools
-from isthmus.core.data.pairs import PairPreparer, Pairs
+from isthmus.core.data.pairs import VECTORS, PairPreparer, Pairs
 from isthmus.core.model.contrast import Everyone, Temperature
 from isthmus.core.model.towers import Towers, TwoTowersConfig
 
@@ -47,6 +47,7 @@ class ClipLoss(Objective, name="clip"):
             scale = self.scale()
             to_text, texts_found = everyone.cross_entropy(scale * images @ all_texts.T)
             to_image, images_found = everyone.cross_entropy(scale * texts @ all_images.T)
+        batch.leave(VECTORS, (images.detach(), texts.detach()))
         found = {"image_to_text": texts_found, "text_to_image": images_found}
         return Loss((to_text + to_image) / 2, batch.weight, found)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from isthmus import hookimpl
 from isthmus.core.contracts import Loss, Objective, PartConfig, Preparer, Tools
-from isthmus.core.data.pairs import PairPreparer, Pairs
+from isthmus.core.data.pairs import SIMILARITIES, VECTORS, PairPreparer, Pairs
 from isthmus.core.model.contrast import Everyone, Temperature, best, unit
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.qformer_pairs import former_of, idle, looked, needs_text_branch
@@ -61,7 +61,8 @@ class ImageTextContrast(Objective, name="itc"):
             by_text = scale * best(all_images, texts).T
             to_text, texts_found = everyone.cross_entropy(by_image)
             to_image, images_found = everyone.cross_entropy(by_text)
-        batch.leave("similarities", (by_image.detach(), by_text.detach()))
+        batch.leave(VECTORS, (images.detach(), texts.detach()))
+        batch.leave(SIMILARITIES, (by_image.detach(), by_text.detach()))
         lost = (to_text + to_image) / 2 + idle(model)
         found = {"image_to_text": texts_found, "text_to_image": images_found}
         return Loss(lost, batch.weight, found)

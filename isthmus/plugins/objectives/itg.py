@@ -48,7 +48,8 @@ class ImageTextGeneration(Objective, name="itg"):
         self.head = WordHead(former.shape.dim, former.shape.words)
         draw_scaled(self)
         # Logits begin at about one, whether words are drawn large or come small from a BERT.
-        scale = float(former.words.weight.detach().std()) * former.shape.dim**0.5
+        words: Any = former.words
+        scale = float(words.weight.detach().std()) * former.shape.dim**0.5
         nn.init.constant_(self.head.norm.weight, 1 / scale)
 
     def preparer(self, tools: Tools) -> Preparer:

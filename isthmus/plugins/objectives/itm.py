@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from isthmus import hookimpl
 from isthmus.core.contracts import ConnectorText, Loss, Objective, PartConfig, Preparer, Tools
-from isthmus.core.data.pairs import PairPreparer, Pairs
+from isthmus.core.data.pairs import SIMILARITIES, PairPreparer, Pairs
 from isthmus.core.model.contrast import Everyone
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.mining import draw, gumbel
@@ -47,7 +47,7 @@ class ImageTextMatching(Objective, name="itm"):
 
     def forward(self, model: Any, batch: Pairs) -> Loss:
         everyone = batch.once("everyone", lambda: Everyone.of(batch.keys, batch.weight > 0))
-        text_of, picture_of, has = self._negatives(everyone, batch.left("similarities"))
+        text_of, picture_of, has = self._negatives(everyone, batch.left(SIMILARITIES))
         (values, mask), text = _gathered(picture(model, batch), batch.text, everyone)
         own = everyone.own
         shown = torch.cat([own, own, picture_of])

@@ -21,7 +21,7 @@ from isthmus.core.contracts import (
     Sample,
     Tools,
 )
-from isthmus.core.data.pairs import Pairs
+from isthmus.core.data.pairs import shared
 
 
 class Mix(Objective, name="mix"):
@@ -92,11 +92,11 @@ class Mix(Objective, name="mix"):
 
     def forward(self, model: Any, batch: Mixed) -> Loss:
         # What two objectives would compute of the same pairs is computed once, for this pass.
-        fresh = {id(own): _shared(own) for own in batch.batches}
+        batch = shared(batch)
         sums: list[Tensor] = []
         metrics: dict[str, tuple[int, Tensor]] = {}
         for objective, own in zip(self.each, batch.batches, strict=True):
-            loss: Loss = objective(model, fresh[id(own)])
+            loss: Loss = objective(model, own)
             term = len(sums)
             sums += [value * objective.config.weight for value in loss.sum.float().reshape(-1)]
             metrics[f"{objective.name}_loss"] = term, loss.sum.detach()
@@ -137,10 +137,6 @@ class MixedExample:
     def num_tokens(self) -> int:
         tokens: int = self.each[0].num_tokens
         return tokens
-
-
-def _shared(batch: Any) -> Any:
-    return batch.shared() if isinstance(batch, Pairs) else batch
 
 
 def _at(term: int, value: Tensor, terms: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import nn
 
 from isthmus import hookimpl
 from isthmus.core.contracts import Loss, Objective, Preparer, Tools
-from isthmus.core.data.pairs import PairPreparer, Pairs
+from isthmus.core.data.pairs import VECTORS, PairPreparer, Pairs
 from isthmus.core.model.contrast import Everyone, Temperature
 from isthmus.core.model.towers import Towers, TwoTowersConfig
 
@@ -49,6 +49,7 @@ class SiglipLoss(Objective, name="siglip"):
             scale = self.scale()
             lost, texts_found = everyone.sigmoid(scale * images @ all_texts.T + self.bias)
             backwards = everyone.masked((texts @ all_images.T).detach())
+        batch.leave(VECTORS, (images.detach(), texts.detach()))
         found = {"image_to_text": texts_found, "text_to_image": everyone.hits(backwards)}
         return Loss(lost, batch.weight, found)
 

@@ -107,6 +107,7 @@ def test_validation_has_the_objectives_own_metrics(tmp_path: Path):
     step, held_out = read_lines(tmp_path / "run" / "metrics.jsonl")
     names = {"itc_image_to_text", "itc_text_to_image", "itm_accuracy", "itg_token_accuracy"}
     assert names | {"itc_loss", "itm_loss", "itg_loss"} <= step.keys()
+    assert held_out["val_image_to_text_recall_at_10"] == 1.0
     # The same pairs in another order: what is drawn at random aside, the numbers are the same.
     for name in ("itc_loss", "itg_loss", "itc_image_to_text", "itg_token_accuracy"):
         assert held_out[f"val_{name}"] == pytest.approx(step[name], rel=1e-4, abs=1e-5)

@@ -12,7 +12,7 @@ from transformers import Blip2Config, Blip2ForImageTextRetrieval
 
 from isthmus.core.config import create, validate_part
 from isthmus.core.contracts import Features, Grid, Images, Mixed
-from isthmus.core.data.pairs import Pairs
+from isthmus.core.data.pairs import SIMILARITIES, Pairs, shared
 from isthmus.core.model.contrast import Everyone, best, unit
 from isthmus.core.model.mining import draw, gumbel
 from isthmus.core.model.qformer_pairs import former_of, looked, picture
@@ -121,9 +121,9 @@ def test_contrast_has_the_scores_of_transformers(whole: Blip2ForImageTextRetriev
     given = batch()
     with torch.no_grad():
         wanted = whole(pixels, given.text.ids, given.text.mask.long()).logits_per_image
-        shared = given.shared()
-        itc(model, shared)
-        by_image, by_text = shared.left("similarities")
+        opened = shared(given)
+        itc(model, opened)
+        by_image, by_text = opened.left(SIMILARITIES)
     scale = float(itc.scale().detach())
     torch.testing.assert_close(by_image / scale, wanted, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(by_text / scale, wanted.T, rtol=1e-5, atol=1e-5)
