@@ -63,6 +63,7 @@ BUILT_IN = tuple(
         "objectives.itm",
         "objectives.itg",
         "objectives.mix",
+        "objectives.dpo",
         "tuners.frozen",
         "tuners.full",
         "tuners.lora",
