@@ -156,5 +156,5 @@ def _tokens(sample: Sample, write: Write, tools: Tools) -> Tokens:
 
 def _places(grids: Grids, tools: Tools) -> int:
     if tools.num_tokens is None:
-        raise PartError("the data has images; an llm looks at them through a connector")
+        raise PartError("the data has images; for an llm it takes an encoder and a connector")
     return tools.num_tokens(grids)

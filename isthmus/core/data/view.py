@@ -61,7 +61,10 @@ def look(picture: Picture, origin: str, tools: Tools) -> View:
 def transform_of(tools: Tools) -> ImageTransform:
     """What prepares pictures. Raises PartError where nothing in the model looks at them."""
     if tools.transform is None:
-        raise PartError("the data has images; looking at them takes an encoder")
+        raise PartError(
+            "the data has images; looking at them takes an encoder, and for an llm an encoder and a "
+            "connector"
+        )
     return tools.transform
 
 

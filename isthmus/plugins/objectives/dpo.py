@@ -20,12 +20,11 @@ from isthmus.errors import PartError, Unsupervised
 
 
 class DirectPreference(Objective, name="dpo"):
-    """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290) of a model that learns
-    by LoRA, whose reference is itself without the adapters. -log sigmoid(beta (r - r')), summed over
-    samples, where r is how much likelier the liked answer is than by the reference, in nats, and r'
-    the same of the `rejected` one.
+    """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290) by LoRA.
 
-    What both answers follow (earlier turns among it) is equally likely in both and cancels out.
+    The reference is the model without its adapters. The loss is -log sigmoid(beta (r - r')), summed
+    over samples, where r is how many nats likelier the liked answer is than by the reference, and
+    r' the same of the `rejected` one. Earlier turns are equally likely in both and cancel out.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"llm"})
@@ -48,9 +47,8 @@ class DirectPreference(Objective, name="dpo"):
 
     def join(self, model: Any) -> None:
         adapters = {id(p) for layer in _adapters(model) for p in layer.parameters()}
-        other = [
-            n for n, p in model.named_parameters() if p.requires_grad and id(p) not in adapters
-        ]
+        learning = {n: id(p) for n, p in model.named_parameters() if p.requires_grad}
+        other = [name for name, number in learning.items() if number not in adapters]
         if other or not adapters:
             found = f"{other[0]!r} learns by itself" if other else "nothing has adapters"
             raise PartError(
@@ -153,7 +151,7 @@ class Preferences:
 
     @property
     def num_images(self) -> int:
-        return self.pack.num_images
+        return self.pack.num_images // 2
 
     def to(self, device: torch.device) -> Preferences:
         return replace(self, pack=self.pack.to(device))
