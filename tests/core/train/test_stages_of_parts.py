@@ -166,3 +166,22 @@ def test_qformer_without_an_llm_has_no_visual_tokens():
     model = build_model(config, texts=lambda: iter(["a b c"]))
     with pytest.raises(PartError, match="no llm that visual tokens could be for"):
         model.see(model.encoder.blank())
+
+
+@pytest.mark.slow
+def test_first_stage_learns_what_belongs_together(tmp_path: Path):
+    """Eight colours, two pictures and one text of each; hard negatives keep matching at two thirds
+    until contrast has done its work."""
+    write_data(tmp_path, 16)
+    fields = {
+        "train": {"encoder": "full", "connector": "full"},
+        "batch": {"samples": 16},
+        "steps": 160,
+        "schedule": {"warmup": 20},
+    }
+    model = MODEL | {"encoder": CLIP | {"layer": -1}}
+    run(tiny_run(tmp_path, stage(tmp_path, **REPRESENT, **fields), model=model))
+    last = list(read_lines(tmp_path / "run" / "metrics.jsonl"))[-1]
+    assert last["itc_image_to_text"] == 1.0
+    assert last["itm_accuracy"] > 0.8
+    assert last["itg_token_accuracy"] > 0.9
