@@ -25,7 +25,7 @@ from isthmus.testing import (
     tiny_texts,
     tiny_tokenizer,
 )
-from tests.plugins.objectives.pairs import samples
+from tests.plugins.objectives.matches import samples
 
 CHAT = (
     "{% for m in messages %}{{ '<' + m.role + '>' + m.content | trim + eos_token }}{% endfor %}"

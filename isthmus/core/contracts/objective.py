@@ -214,7 +214,7 @@ class Objective(Part, nn.Module, ABC):
             owner: type[Objective] = self.owner  # type: ignore[assignment]
             return owner
 
-        def check_model(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
+        def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
             """Why it cannot run on a model of these parts, all that it `needs` among them; asked
             before any is built."""
             return iter(())

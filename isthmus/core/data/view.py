@@ -62,8 +62,8 @@ def transform_of(tools: Tools) -> ImageTransform:
     """What prepares pictures. Raises PartError where nothing in the model looks at them."""
     if tools.transform is None:
         raise PartError(
-            "the data has images; looking at them takes an encoder, and for an llm an encoder and a "
-            "connector"
+            "the data has images; looking at them takes an encoder, and for an llm an encoder and "
+            "a connector"
         )
     return tools.transform
 

@@ -1,6 +1,6 @@
 """Every image of a step beside every text of it, over all processes: what contrastive losses share.
 
-Two pairs of one picture, or of one text, are no negatives of each other: as far as that is known
+Two matches of one picture, or of one text, are no negatives of each other: as far as that is known
 (by the picture's path and the text's words), they are left out of each other's sums.
 """
 
@@ -18,9 +18,9 @@ from isthmus.core.model.ranks import Ranks
 
 @dataclass(frozen=True)
 class Everyone:
-    """All pairs of a step, seen from one process, whose own are `own` of them (rows).
+    """All matches of a step, seen from one process, whose own are `own` of them (rows).
 
-    `keys` (all 3) are those of `Pairs`. `others` (rows all) is True where a pair is another one,
+    `keys` (all 3) are those of `Matches`. `others` (rows all) is True where a match is another one,
     and not known to be of the same picture or text.
     """
 
@@ -31,7 +31,7 @@ class Everyone:
 
     @staticmethod
     def of(keys: Tensor, counted: bool) -> Everyone:
-        """Ask all processes. Pairs that are not `counted` nobody gets to see."""
+        """Ask all processes. Matches that are not `counted` nobody gets to see."""
         mine = keys if counted else keys[:0]
         ranks = Ranks.of(len(mine), keys.device)
         everyone = ranks.rows(mine)
@@ -40,31 +40,31 @@ class Everyone:
         return Everyone(ranks, everyone, own, ~alike)
 
     def mine(self, rows: Tensor) -> Tensor:
-        """The rows of this process's pairs, as far as they count."""
+        """The rows of this process's matches, as far as they count."""
         return rows[: len(self.own)]
 
     def masked(self, scores: Tensor) -> Tensor:
-        """(rows all) scores, -inf where a pair is neither the right one nor a negative."""
+        """(rows all) scores, -inf where a match is neither the right one nor a negative."""
         return scores.masked_fill(~self._counts(), -torch.inf)
 
     def _counts(self) -> Tensor:
         return self.others.scatter(1, self.own[:, None], True)
 
     def cross_entropy(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """(rows all) logits -> the sum of the rows' losses, and how many rows score their own pair
-        highest (ties among unequal pairs are wrong)."""
+        """(rows all) logits -> the sum of the rows' losses, and how many rows score their own match
+        highest (ties among unequal matches are wrong)."""
         masked = self.masked(scores.float())
         lost = functional.cross_entropy(masked, self.own, reduction="sum")
         return lost, self.hits(masked)
 
     def hits(self, masked: Tensor) -> Tensor:
-        """How many rows score their own pair highest."""
+        """How many rows score their own match highest."""
         right = masked.gather(1, self.own[:, None])
         rivals = masked.masked_fill(~self.others, -torch.inf)
         return (right > rivals.amax(dim=1, keepdim=True)).float().sum()
 
     def sigmoid(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """(rows all) logits -> the sum of all pairs' losses, and of the rows' hits."""
+        """(rows all) logits -> the sum of all matches' losses, and of the rows' hits."""
         logits = logits.float()
         signs = torch.full_like(logits, -1.0).scatter(1, self.own[:, None], 1.0)
         lost = -functional.logsigmoid(signs * logits)

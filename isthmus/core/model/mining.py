@@ -1,7 +1,7 @@
 """Negatives drawn by how similar they are, the same ones however many processes share a step.
 
-A draw is made by the Gumbel trick: the highest of logits with noise. The noise of two pairs follows
-from their samples' keys and from one number a step that the first process draws.
+A draw is made by the Gumbel trick: the highest of logits with noise. The noise of two matches
+follows from their samples' keys and from one number a step that the first process draws.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Towers(nn.Module):
         draw_scaled(self)
 
     def forward(self, model: Any, images: Images, text: ConnectorText) -> tuple[Tensor, Tensor]:
-        """-> pictures and texts, (pairs dim) of length one each."""
+        """-> pictures and texts, (matches dim) of length one each."""
         seen = self.image(model.encode(images))
         read = model.text_encoder.pooled(text.ids, text.mask)
         weights = next(iter(self.text.parameters()), read)

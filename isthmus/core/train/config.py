@@ -235,7 +235,7 @@ def _lacking(
             f"{name!r} needs the part {part!r}, which the model does not have; "
             f"write `model.{part}`, or take another objective",
         )
-    for why in () if lacking else objective.check_model(parts):
+    for why in () if lacking else objective.objections(parts):
         yield ("objective",), why
     if "llm" in objective.needs and not (stage.template or template):
         yield (

@@ -9,9 +9,9 @@ from typing import Any
 from isthmus.core.checkpoint import Checkpoint, restore_optimizer
 from isthmus.core.contracts import Batch, Mixed, ParameterGroup, Preparer
 from isthmus.core.data.loader import StepLoader
+from isthmus.core.data.matches import Matches
 from isthmus.core.data.mixture import Mixture
 from isthmus.core.data.packed import PackedPlan
-from isthmus.core.data.pairs import Pairs
 from isthmus.core.data.plan import Plan
 from isthmus.core.data.stream import WINDOW, Place, StreamLoader
 from isthmus.core.train.engine import Engine, Root
@@ -173,4 +173,4 @@ def _uncounted(batch: Batch) -> Batch:
     if isinstance(batch, Mixed):
         each = {id(own): _uncounted(own) for own in batch.batches}
         return Mixed(tuple(each[id(own)] for own in batch.batches))
-    return replace(batch, weight=0.0) if isinstance(batch, Pairs) else batch
+    return replace(batch, weight=0.0) if isinstance(batch, Matches) else batch

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from isthmus.core.contracts import Preparer
 from isthmus.core.data.loader import StepData, StepLoader
+from isthmus.core.data.matches import shared
 from isthmus.core.data.mixture import Mixture
-from isthmus.core.data.pairs import shared
 from isthmus.core.data.plan import Plan
 from isthmus.core.train.config import BatchConfig, ValidationConfig
 from isthmus.core.train.engine import Engine, added_weights

@@ -18,7 +18,7 @@ from isthmus.core.model.blocks import batched
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.pretrained import label
 from isthmus.core.model.qformer import QFormer, Shape
-from isthmus.core.model.qformer_pairs import QFormerConnector
+from isthmus.core.model.qformer_matches import QFormerConnector
 from isthmus.core.model.qformer_weights import (
     INSTRUCTBLIP,
     fill,

@@ -1,4 +1,4 @@
-"""`clip`: pictures and texts of one pair nearer to each other than to all others of the step."""
+"""`clip`: pictures and texts of one match nearer to each other than to all others of the step."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic import Field
 
 from isthmus import hookimpl
 from isthmus.core.contracts import Loss, Objective, Preparer, Tools
-from isthmus.core.data.pairs import VECTORS, PairPreparer, Pairs
+from isthmus.core.data.matches import VECTORS, Matches, MatchPreparer
 from isthmus.core.model.contrast import Everyone, Temperature
 from isthmus.core.model.towers import Towers, TwoTowersConfig
 
 
 class ClipLoss(Objective, name="clip"):
     """Symmetric contrastive loss (Radford et al. 2021, arXiv:2103.00020): the cross-entropy of each
-    picture among all texts, and of each text among all pictures, halved; summed over pairs."""
+    picture among all texts, and of each text among all pictures, halved; summed over matches."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"encoder", "text_encoder"})
     accumulates: ClassVar[bool] = False
@@ -37,9 +37,9 @@ class ClipLoss(Objective, name="clip"):
         self.scale = Temperature(1 / self.config.temperature, 1 / self.config.sharpest)
 
     def preparer(self, tools: Tools) -> Preparer:
-        return PairPreparer(tools, "text_encoder")
+        return MatchPreparer(tools, "text_encoder")
 
-    def forward(self, model: Any, batch: Pairs) -> Loss:
+    def forward(self, model: Any, batch: Matches) -> Loss:
         everyone = Everyone.of(batch.keys, batch.weight > 0)
         images, texts = map(everyone.mine, self.towers(model, batch.images, batch.text))
         all_images, all_texts = everyone.ranks.rows(images), everyone.ranks.rows(texts)

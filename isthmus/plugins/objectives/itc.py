@@ -11,10 +11,10 @@ from torch import nn
 
 from isthmus import hookimpl
 from isthmus.core.contracts import Loss, Objective, PartConfig, Preparer, Tools
-from isthmus.core.data.pairs import SIMILARITIES, VECTORS, PairPreparer, Pairs
+from isthmus.core.data.matches import SIMILARITIES, VECTORS, Matches, MatchPreparer
 from isthmus.core.model.contrast import Everyone, Temperature, best, unit
 from isthmus.core.model.draw import draw_scaled
-from isthmus.core.model.qformer_pairs import former_of, idle, looked, needs_text_branch
+from isthmus.core.model.qformer_matches import former_of, idle, looked, needs_text_branch
 
 
 class ImageTextContrast(Objective, name="itc"):
@@ -33,7 +33,7 @@ class ImageTextContrast(Objective, name="itc"):
         temperature: float = Field(default=0.07, gt=0)
         """What similarities are divided by, to begin with; it learns."""
 
-        def check_model(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
+        def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
             yield from needs_text_branch("itc", parts)
 
     config: Config
@@ -46,9 +46,9 @@ class ImageTextContrast(Objective, name="itc"):
         self.scale = Temperature(1 / self.config.temperature)
 
     def preparer(self, tools: Tools) -> Preparer:
-        return PairPreparer(tools, "connector")
+        return MatchPreparer(tools, "connector")
 
-    def forward(self, model: Any, batch: Pairs) -> Loss:
+    def forward(self, model: Any, batch: Matches) -> Loss:
         everyone = batch.once("everyone", lambda: Everyone.of(batch.keys, batch.weight > 0))
         queries, _ = looked(model, batch)
         read = former_of(model).read(batch.text)[:, 0]

@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from isthmus import hookimpl
 from isthmus.core.contracts import ConnectorText, Loss, Objective, PartConfig, Preparer, Tools
-from isthmus.core.data.pairs import PairPreparer, Pairs
+from isthmus.core.data.matches import Matches, MatchPreparer
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.qformer import EPS
-from isthmus.core.model.qformer_pairs import former_of, idle, looked, needs_text_branch
+from isthmus.core.model.qformer_matches import former_of, idle, looked, needs_text_branch
 from isthmus.errors import PartError
 
 
@@ -32,7 +32,7 @@ class ImageTextGeneration(Objective, name="itg"):
     class Config(Objective.Config):
         """Settings of `itg`."""
 
-        def check_model(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
+        def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
             yield from needs_text_branch("itg", parts)
 
     def join(self, model: Any) -> None:
@@ -53,13 +53,13 @@ class ImageTextGeneration(Objective, name="itg"):
         nn.init.constant_(self.head.norm.weight, 1 / scale)
 
     def preparer(self, tools: Tools) -> Preparer:
-        return PairPreparer(tools, "connector")
+        return MatchPreparer(tools, "connector")
 
-    def weights(self, batch: Pairs) -> tuple[float, ...]:
+    def weights(self, batch: Matches) -> tuple[float, ...]:
         # Every token but the first is asked for; a batch that does not count has none.
         return (batch.num_words - len(batch.samples) if batch.weight else 0.0,)
 
-    def forward(self, model: Any, batch: Pairs) -> Loss:
+    def forward(self, model: Any, batch: Matches) -> Loss:
         queries, kept = looked(model, batch)
         ids = batch.text.ids.clone()
         ids[:, 0] = self.start

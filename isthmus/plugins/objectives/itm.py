@@ -11,21 +11,21 @@ from torch.nn import functional
 
 from isthmus import hookimpl
 from isthmus.core.contracts import ConnectorText, Loss, Objective, PartConfig, Preparer, Tools
-from isthmus.core.data.pairs import SIMILARITIES, PairPreparer, Pairs
+from isthmus.core.data.matches import SIMILARITIES, Matches, MatchPreparer
 from isthmus.core.model.contrast import Everyone
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.mining import draw, gumbel
 from isthmus.core.model.qformer import Picture
-from isthmus.core.model.qformer_pairs import former_of, idle, needs_text_branch, picture
+from isthmus.core.model.qformer_matches import former_of, idle, needs_text_branch, picture
 
 
 class ImageTextMatching(Objective, name="itm"):
     """Image-text matching (BLIP-2, Li et al. 2023, arXiv:2301.12597): queries look and read
     together, each says whether the two belong together, and the mean of them is the answer.
 
-    Every pair is asked three times: as it is, with another text, with another picture. The wrong
-    ones are drawn from the pairs of all processes by the similarities of `itc`, where that stands
-    before it in a `mix`, else evenly. Its loss is the mean of the three, summed over pairs.
+    Every match is asked three times: as it is, with another text, with another picture. The wrong
+    ones are drawn from the matches of all processes by the similarities of `itc`, where that stands
+    before it in a `mix`, else evenly. Its loss is the mean of the three, summed over matches.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"encoder", "connector"})
@@ -35,7 +35,7 @@ class ImageTextMatching(Objective, name="itm"):
     class Config(Objective.Config):
         """Settings of `itm`."""
 
-        def check_model(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
+        def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
             yield from needs_text_branch("itm", parts)
 
     def join(self, model: Any) -> None:
@@ -43,9 +43,9 @@ class ImageTextMatching(Objective, name="itm"):
         draw_scaled(self)
 
     def preparer(self, tools: Tools) -> Preparer:
-        return PairPreparer(tools, "connector")
+        return MatchPreparer(tools, "connector")
 
-    def forward(self, model: Any, batch: Pairs) -> Loss:
+    def forward(self, model: Any, batch: Matches) -> Loss:
         everyone = batch.once("everyone", lambda: Everyone.of(batch.keys, batch.weight > 0))
         text_of, picture_of, has = self._negatives(everyone, batch.left(SIMILARITIES))
         (values, mask), text = _gathered(picture(model, batch), batch.text, everyone)
@@ -94,7 +94,7 @@ class ImageTextMatching(Objective, name="itm"):
 def _gathered(
     seen: Picture, text: ConnectorText, everyone: Everyone
 ) -> tuple[Picture, ConnectorText]:
-    """Pictures and texts of all pairs."""
+    """Pictures and texts of all matches."""
     values, mask = seen
     ranks = everyone.ranks
     if len(ranks.counts) == 1:

@@ -21,7 +21,7 @@ from isthmus.core.contracts import (
     Sample,
     Tools,
 )
-from isthmus.core.data.pairs import shared
+from isthmus.core.data.matches import shared
 
 
 class Mix(Objective, name="mix"):
@@ -53,9 +53,9 @@ class Mix(Objective, name="mix"):
                 for late in sorted(each._owner.follows & set(names) - set(before)):
                     yield ("of", number), f"{name!r} takes up what {late!r} finds; write it behind"
 
-        def check_model(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
+        def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
             for each in self.of:
-                yield from each.check_model(parts)
+                yield from each.objections(parts)
 
     config: Config
 
@@ -77,8 +77,8 @@ class Mix(Objective, name="mix"):
         return sum(objective.terms for objective in self.each)
 
     def weights(self, batch: Mixed) -> tuple[float, ...]:
-        pairs = zip(self.each, batch.batches, strict=True)
-        return tuple(weight for objective, own in pairs for weight in objective.weights(own))
+        each = zip(self.each, batch.batches, strict=True)
+        return tuple(weight for objective, own in each for weight in objective.weights(own))
 
     def preparer(self, tools: Tools) -> Preparer:
         made: list[Preparer] = []
@@ -91,7 +91,7 @@ class Mix(Objective, name="mix"):
         return MixedPreparer(tuple(made), tuple(which))
 
     def forward(self, model: Any, batch: Mixed) -> Loss:
-        # What two objectives would compute of the same pairs is computed once, for this pass.
+        # What two objectives would compute of the same matches is computed once, for this pass.
         batch = shared(batch)
         sums: list[Tensor] = []
         metrics: dict[str, tuple[int, Tensor]] = {}

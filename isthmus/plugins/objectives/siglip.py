@@ -11,14 +11,14 @@ from torch import nn
 
 from isthmus import hookimpl
 from isthmus.core.contracts import Loss, Objective, Preparer, Tools
-from isthmus.core.data.pairs import VECTORS, PairPreparer, Pairs
+from isthmus.core.data.matches import VECTORS, Matches, MatchPreparer
 from isthmus.core.model.contrast import Everyone, Temperature
 from isthmus.core.model.towers import Towers, TwoTowersConfig
 
 
 class SiglipLoss(Objective, name="siglip"):
     """Sigmoid loss (Zhai et al. 2023, arXiv:2303.15343): the binary cross-entropy of each picture
-    with every text, summed over them and over pairs."""
+    with every text, summed over them and over matches."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"encoder", "text_encoder"})
     accumulates: ClassVar[bool] = False
@@ -29,7 +29,7 @@ class SiglipLoss(Objective, name="siglip"):
         temperature: float = Field(default=0.1, gt=0)
         """What similarities are divided by, to begin with; it learns."""
         bias: float = -10.0
-        """What is added to them then, to begin with: nearly all pairs are wrong ones; it learns."""
+        """What is added to them then, to begin with: nearly all texts are wrong ones; it learns."""
 
     config: Config
 
@@ -39,9 +39,9 @@ class SiglipLoss(Objective, name="siglip"):
         self.bias = nn.Parameter(torch.tensor([self.config.bias]))
 
     def preparer(self, tools: Tools) -> Preparer:
-        return PairPreparer(tools, "text_encoder")
+        return MatchPreparer(tools, "text_encoder")
 
-    def forward(self, model: Any, batch: Pairs) -> Loss:
+    def forward(self, model: Any, batch: Matches) -> Loss:
         everyone = Everyone.of(batch.keys, batch.weight > 0)
         images, texts = map(everyone.mine, self.towers(model, batch.images, batch.text))
         all_images, all_texts = everyone.ranks.rows(images), everyone.ranks.rows(texts)

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from isthmus.core.contracts import Images
-from isthmus.core.data.pairs import VECTORS, shared
+from isthmus.core.data.matches import VECTORS, shared
 from isthmus.core.train.parallel import Parallel
 from isthmus.core.train.retrieval import Retrieval
-from tests.plugins.objectives.pairs import pairs
+from tests.plugins.objectives.matches import matches
 
 
 def test_recall_counts_each_picture_and_each_text_once():
@@ -23,7 +23,7 @@ def test_recall_counts_each_picture_and_each_text_once():
     nothing = Images(torch.zeros(25, 3, 1, 1, dtype=torch.uint8), (1,) * 25, ())
     for numbers in torch.randperm(100).split(25):
         keys = torch.stack([numbers // 5, numbers, numbers], dim=1)
-        batch = shared(replace(pairs(nothing, [[1]] * 25, keys)))
+        batch = shared(replace(matches(nothing, [[1]] * 25, keys)))
         batch.leave(VECTORS, (pictures[numbers // 5], texts[numbers]))
         retrieval.add(batch)
     found = retrieval.recalls(Parallel())
@@ -42,5 +42,5 @@ def test_recall_counts_each_picture_and_each_text_once():
 def test_what_nobody_compared_has_no_recall():
     retrieval = Retrieval()
     nothing = Images(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), (1,), ())
-    retrieval.add(pairs(nothing, [[1]]))
+    retrieval.add(matches(nothing, [[1]]))
     assert retrieval.recalls(Parallel()) == {}

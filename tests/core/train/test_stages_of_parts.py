@@ -20,7 +20,7 @@ from isthmus.core.train.config import RunConfig
 from isthmus.core.train.lines import read_lines
 from isthmus.core.train.run import run
 from isthmus.errors import ConfigError, PartError
-from tests.core.train.pair_gradients import MIX, QFORMER, TOWERS
+from tests.core.train.match_gradients import MIX, QFORMER, TOWERS
 from tests.core.train.tiny import CLIP, LLAMA, source, stage, tiny_run, write_data
 
 MODEL = {"encoder": CLIP, "connector": QFORMER, "llm": LLAMA}
@@ -108,7 +108,7 @@ def test_validation_has_the_objectives_own_metrics(tmp_path: Path):
     names = {"itc_image_to_text", "itc_text_to_image", "itm_accuracy", "itg_token_accuracy"}
     assert names | {"itc_loss", "itm_loss", "itg_loss"} <= step.keys()
     assert held_out["val_image_to_text_recall_at_10"] == 1.0
-    # The same pairs in another order: what is drawn at random aside, the numbers are the same.
+    # The same matches in another order: what is drawn at random aside, the numbers are the same.
     for name in ("itc_loss", "itg_loss", "itc_image_to_text", "itg_token_accuracy"):
         assert held_out[f"val_{name}"] == pytest.approx(step[name], rel=1e-4, abs=1e-5)
 

@@ -12,13 +12,13 @@ from transformers import Blip2Config, Blip2ForImageTextRetrieval
 
 from isthmus.core.config import create, validate_part
 from isthmus.core.contracts import Features, Grid, Images, Mixed
-from isthmus.core.data.pairs import SIMILARITIES, Pairs, shared
+from isthmus.core.data.matches import SIMILARITIES, Matches, shared
 from isthmus.core.model.contrast import Everyone, best, unit
 from isthmus.core.model.mining import draw, gumbel
-from isthmus.core.model.qformer_pairs import former_of, looked, picture
+from isthmus.core.model.qformer_matches import former_of, looked, picture
 from isthmus.plugins.objectives.itm import ImageTextMatching
 from isthmus.testing import tiny_tokenizer
-from tests.plugins.objectives.pairs import model_of, pairs
+from tests.plugins.objectives.matches import matches, model_of
 
 BERT = {
     "hidden_size": 32,
@@ -88,10 +88,10 @@ def scratch() -> Any:
     return connector(queries=QUERIES, tokenizer={"vocab_size": 300}, dropout=0.0, **sizes)
 
 
-def batch(texts: list[list[int]] = TEXTS, keys: Tensor | None = None) -> Pairs:
+def batch(texts: list[list[int]] = TEXTS, keys: Tensor | None = None) -> Matches:
     count = len(texts)
     nothing = Images(torch.zeros(count, 3, 1, 1, dtype=torch.uint8), (1,) * count, ())
-    return pairs(nothing, texts, keys)
+    return matches(nothing, texts, keys)
 
 
 def joined(name: str, model: Any, **fields: Any) -> Any:
@@ -217,7 +217,7 @@ def test_contrast_is_of_the_query_that_fits_best():
 
 def plain_generation(model: Any, itg: Any, seen: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The paper's third mask, written out: queries see queries, a token sees the queries and what
-    stands up to it. One pair and one row at a time, through layers that know no mask."""
+    stands up to it. One match and one row at a time, through layers that know no mask."""
     former = former_of(model)
     total, rows = torch.zeros(()), []
     for features, text in zip(seen, TEXTS, strict=True):

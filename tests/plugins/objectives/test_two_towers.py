@@ -16,7 +16,7 @@ from isthmus.core.model.contrast import Everyone, recalls
 from isthmus.core.model.transform import normalise
 from isthmus.errors import PartError
 from isthmus.testing import tiny_pictures, tiny_tokenizer
-from tests.plugins.objectives.pairs import model_of, pairs
+from tests.plugins.objectives.matches import matches, model_of
 
 SHAPE = {
     "hidden_size": 24,
@@ -88,7 +88,7 @@ def test_clip_has_loss_and_gradients_of_transformers(clip: tuple[CLIPModel, str]
     whole, folder = clip
     model = towers("clip", folder, select="cls_patch", preprocess="resize")
     batch, pixels = images(model)
-    given = pairs(batch, TEXTS)
+    given = matches(batch, TEXTS)
     objective = clip_objective(model, whole)
     whole.zero_grad()
     wanted = whole(
@@ -116,7 +116,7 @@ def test_siglip_has_loss_and_gradients_of_transformers(siglip: tuple[SiglipModel
     whole, folder = siglip
     model = towers("siglip", folder)
     batch, pixels = images(model)
-    given = pairs(batch, TEXTS)
+    given = matches(batch, TEXTS)
     objective: Any = validate_part(
         "objective",
         {"type": "siglip", "dim": None, "pool": "attention", "heads": 4, "hidden": 48},
@@ -157,7 +157,7 @@ def everyone(images: list[int], texts: list[int]) -> Everyone:
     return Everyone.of(torch.tensor([images, texts, range(len(images))]).T, counted=True)
 
 
-def test_pairs_of_one_picture_or_one_text_are_no_negatives_of_each_other():
+def test_matches_of_one_picture_or_one_text_are_no_negatives_of_each_other():
     seen = everyone(images=[5, 5, 6, 7], texts=[1, 2, 3, 3])
     assert seen.others.tolist() == [
         [False, False, True, True],
@@ -184,7 +184,7 @@ def test_similarities_that_are_all_equal_are_no_hits():
     assert everyone([1, 2, 3], [1, 2, 3]).cross_entropy(torch.zeros(3, 3))[1] == 0
 
 
-def test_pairs_that_do_not_count_are_seen_by_nobody():
+def test_matches_that_do_not_count_are_seen_by_nobody():
     keys = torch.arange(6).reshape(2, 3)
     seen = Everyone.of(keys, counted=False)
     assert (seen.ranks.total, len(seen.own), seen.others.shape) == (0, 0, (0, 0))

@@ -1,4 +1,4 @@
-"""Losses that compare all pairs of a step, on two processes and on one."""
+"""Losses that compare all matches of a step, on two processes and on one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from isthmus.core.train.parallel import Parallel
-from tests.core.train.pair_gradients import CASES, gradients
+from tests.core.train.match_gradients import CASES, gradients
 from tests.core.train.tiny import write_data
 
 REPOSITORY = Path(__file__).parents[3]
@@ -21,8 +21,8 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eleven pairs; the colours come again, so that some have one text."""
-    folder = tmp_path_factory.mktemp("pairs")
+    """Eleven matches; the colours come again, so that some have one text."""
+    folder = tmp_path_factory.mktemp("matches")
     write_data(folder, 11)
     return folder
 
@@ -41,7 +41,7 @@ def test_two_processes_compare_what_one_does(
     data: Path, alone: dict[str, Tensor], tmp_path: Path, mode: str
 ):
     out = tmp_path / "two.safetensors"
-    command = [*TORCHRUN, "-m", "tests.core.train.pair_gradients", str(data), str(out), mode]
+    command = [*TORCHRUN, "-m", "tests.core.train.match_gradients", str(data), str(out), mode]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=REPOSITORY)
     assert ran.returncode == 0, ran.stderr
     two = load_file(out)

@@ -1,4 +1,4 @@
-"""Pairs for tests: batches made by hand, and a model of towers with copied weights."""
+"""Matches for tests: batches made by hand, and a model of towers with copied weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from isthmus.core.contracts import ConnectorText, Images, Sample, Turn
 from isthmus.core.contracts.conversation import ImageSlot
-from isthmus.core.data.pairs import Pairs
+from isthmus.core.data.matches import Matches
 from isthmus.testing import tiny_pictures
 
 CAPTIONS = ("A red dog.", "A green cat.", "A blue house, and nothing else.", "A red boat.")
@@ -23,18 +23,18 @@ def samples() -> list[Sample]:
             str(number),
             (Turn("user", (ImageSlot(0), "\nWhat is it?")), Turn("assistant", (caption,))),
             (picture,),
-            f"pairs, record {number}",
+            f"matches, record {number}",
         )
         for number, (picture, caption) in enumerate(zip(tiny_pictures(), CAPTIONS, strict=True))
     ]
 
 
-def pairs(images: Images, texts: list[list[int]], keys: Tensor | None = None) -> Pairs:
+def matches(images: Images, texts: list[list[int]], keys: Tensor | None = None) -> Matches:
     """A batch, all of whose pictures and texts differ where no `keys` say otherwise."""
     count = len(texts)
     if keys is None:
         keys = torch.arange(3 * count).reshape(3, count).T.contiguous()
-    return Pairs(
+    return Matches(
         images=images,
         text=ConnectorText.of(texts),
         keys=keys,

@@ -1,6 +1,6 @@
-"""A model's Q-Former on pairs of a picture and a text: what BLIP-2's objectives share.
+"""A model's Q-Former on matches of a picture and a text: what BLIP-2's objectives share.
 
-Objectives that a stage mixes run on the same pairs; what two of them ask for is computed once.
+Objectives that a stage mixes run on the same matches; what two of them ask for is computed once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class QFormerConnector(QueryConnector, ABC):
 
 
 class Sharing(Protocol):
-    """Pairs, as `isthmus.core.data.pairs.Pairs` has them."""
+    """Matches, as `isthmus.core.data.matches.Matches` has them."""
 
     @property
     def images(self) -> Images: ...
@@ -76,25 +76,25 @@ def former_of(model: Any) -> QFormer:
     return connector.qformer
 
 
-def picture(model: Any, pairs: Sharing) -> Picture:
+def picture(model: Any, matches: Sharing) -> Picture:
     """What the Q-Former looks at."""
 
     def look() -> Picture:
-        features = model.encode(pairs.images)
+        features = model.encode(matches.images)
         weights = former_of(model).queries
         return batched(Features(features.values.to(weights.dtype), features.grids))
 
-    return pairs.once("picture", look)
+    return matches.once("picture", look)
 
 
-def looked(model: Any, pairs: Sharing) -> tuple[Tensor, Kept]:
-    """Queries that looked alone, (pairs queries dim), and what they leave for text behind them."""
+def looked(model: Any, matches: Sharing) -> tuple[Tensor, Kept]:
+    """Queries that looked alone, (matches queries dim), and what they leave for text behind."""
 
     def look() -> tuple[Tensor, Kept]:
         kept = Kept()
-        return former_of(model).look(picture(model, pairs), kept), kept
+        return former_of(model).look(picture(model, matches), kept), kept
 
-    seen, kept = pairs.once("looked", look)
+    seen, kept = matches.once("looked", look)
     return seen, Kept(list(kept.blocks), kept.real, kept.tokens)
 
 

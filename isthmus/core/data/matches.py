@@ -1,4 +1,4 @@
-"""Pairs of an image and a text: the batch of every objective that compares the two.
+"""Matches of an image and a text: the batch of every objective that compares the two.
 
 The text of a sample is what its assistant says; what the user asks is left out, since captions come
 with requests that are the same for all of them. A sample must have exactly one image.
@@ -30,17 +30,17 @@ from isthmus.errors import PartError, Unsupervised
 
 T = TypeVar("T")
 VECTORS = "vectors"
-"""Under what name objectives leave pictures, (pairs dim) or (pairs queries dim), and texts, (pairs
-dim), of which the best product says how alike they are."""
+"""Under what name objectives leave pictures, (matches dim) or (matches queries dim), and texts,
+(matches dim), of which the best product says how alike they are."""
 SIMILARITIES = "similarities"
-"""Under what name they leave logits (pairs all) of their pictures with all texts, and of their
+"""Under what name they leave logits (matches all) of their pictures with all texts, and of their
 texts with all pictures."""
 Reader = Literal["text_encoder", "connector"]
 """The part whose tokenizer reads the texts."""
 
 
 @dataclass(frozen=True)
-class Pair:
+class Match:
     """One image and its text in ids. Equal pictures have equal `image_key`s, equal texts equal
     `text_key`s; `sample_key` follows from the sample's id."""
 
@@ -54,11 +54,11 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Image i and text i belong together; `weight` is their number, or 0 for pairs that only keep
+class Matches:
+    """Image i and text i belong together; `weight` is their number, or 0 for matches that only keep
     a process busy.
 
-    `keys` (pairs 3) int64: of each pair its image's, its text's and its sample's, as `Pair` has
+    `keys` (matches 3) int64: of each match its image's, its text's and its sample's, as `Match` has
     them; `num_words` the texts' tokens, those around them counted in. `memo`, where there is one,
     keeps what several objectives would compute alike, and what one leaves for another.
     """
@@ -76,7 +76,7 @@ class Pairs:
     def num_images(self) -> int:
         return len(self.images)
 
-    def to(self, device: torch.device) -> Pairs:
+    def to(self, device: torch.device) -> Matches:
         return replace(
             self,
             images=self.images.to(device),
@@ -105,8 +105,8 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class PairPreparer(Preparer):
-    """Samples into pairs, whose texts are read by the tokenizer of `reader`."""
+class MatchPreparer(Preparer):
+    """Samples into matches, whose texts are read by the tokenizer of `reader`."""
 
     tools: Tools
     reader: Reader
@@ -116,11 +116,11 @@ class PairPreparer(Preparer):
         grids = transform_of(self.tools).grids(picture_size(sample.images[0], sample.origin))
         return len(self._ids(sample)) + self._places(grids)
 
-    def prepare(self, sample: Sample) -> Pair:
+    def prepare(self, sample: Sample) -> Match:
         _only_image(sample)
         ids = self._ids(sample)
         view = look(sample.images[0], sample.origin, self.tools)
-        return Pair(
+        return Match(
             id=sample.id,
             images=view.images(),
             ids=ids,
@@ -130,15 +130,15 @@ class PairPreparer(Preparer):
             sample_key=_key(f"{sample.id}\n{sample.origin}"),
         )
 
-    def collate(self, examples: Sequence[Pair]) -> Pairs:
-        keys = [(pair.image_key, pair.text_key, pair.sample_key) for pair in examples]
-        return Pairs(
-            images=compared(Images.joined([pair.images for pair in examples])),
-            text=ConnectorText.of([pair.ids for pair in examples]),
+    def collate(self, examples: Sequence[Match]) -> Matches:
+        keys = [(match.image_key, match.text_key, match.sample_key) for match in examples]
+        return Matches(
+            images=compared(Images.joined([match.images for match in examples])),
+            text=ConnectorText.of([match.ids for match in examples]),
             keys=torch.tensor(keys, dtype=torch.long),
-            samples=tuple(pair.id for pair in examples),
-            num_tokens=sum(pair.num_tokens for pair in examples),
-            num_words=sum(len(pair.ids) for pair in examples),
+            samples=tuple(match.id for match in examples),
+            num_tokens=sum(match.num_tokens for match in examples),
+            num_words=sum(len(match.ids) for match in examples),
             weight=float(len(examples)),
         )
 
@@ -162,11 +162,11 @@ class PairPreparer(Preparer):
 
 
 def shared(batch: Any) -> Any:
-    """The batch, with room in its pairs for what is computed once, and for what is left behind."""
+    """The batch, with room for what is computed once, and for what is left behind."""
     if isinstance(batch, Mixed):
         each = {id(own): shared(own) for own in batch.batches}
         return Mixed(tuple(each[id(own)] for own in batch.batches))
-    return replace(batch, memo={}) if isinstance(batch, Pairs) and batch.memo is None else batch
+    return replace(batch, memo={}) if isinstance(batch, Matches) and batch.memo is None else batch
 
 
 def text_of(sample: Sample) -> str:
@@ -198,7 +198,7 @@ def edges(tokenizer: Any) -> tuple[int | None, int | None]:
 def _only_image(sample: Sample) -> None:
     if len(sample.images) != 1:
         raise Unsupervised(
-            f"{sample.origin}: sample {sample.id!r} has {len(sample.images)} images; a pair is of "
+            f"{sample.origin}: sample {sample.id!r} has {len(sample.images)} images; a match is of "
             "one image and its text"
         )
 

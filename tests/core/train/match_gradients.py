@@ -1,6 +1,6 @@
-"""A program for test_pair_ranks: a few steps on pairs whose gradients are written down.
+"""A program for test_match_ranks: a few steps on matches whose gradients are written down.
 
-    python -m tests.core.train.pair_gradients DATA OUT MODE
+    python -m tests.core.train.match_gradients DATA OUT MODE
 
 Started alone or by torchrun; the main process writes OUT.
 """
