@@ -73,6 +73,7 @@ PARTS: dict[str, list[dict[str, Any]]] = {
         {"type": "clip", "config": TOWER, "tokenizer": TRAINED},
         {"type": "siglip", "config": TOWER | {"projection_size": 16}, "tokenizer": TRAINED},
         {"type": "bert", **SIZES, "positions": 20, "dropout": 0.0, "tokenizer": TRAINED},
+        {"type": "bert", **SIZES, "positions": 20, "cross": True, "tokenizer": TRAINED},
     ],
     "tuner": [
         {"type": "frozen"},
@@ -147,7 +148,9 @@ def test_objective_conforms(part: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("part", PARTS["text_encoder"], ids=str)
 def test_text_encoder_conforms(part: dict[str, Any]) -> None:
-    check_text_encoder(validate_part("text_encoder", part), texts=tiny_texts)
+    config: Any = validate_part("text_encoder", part)
+    looks = {"visual_dim": 12} if part.get("cross") else {}
+    check_text_encoder(config, texts=tiny_texts, **looks)
 
 
 @pytest.mark.parametrize("part", PARTS["tuner"], ids=str)
