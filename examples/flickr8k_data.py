@@ -25,15 +25,17 @@ SIDE = 72
 """Pixels of a view; the encoder looks at 64."""
 ZOOM = 0.8
 """A crop shows at least so much of a photo's side."""
-VALIDATION_PHOTOS = 500
+HELD_OUT = 500
 REQUESTS = ("Describe the photo.", "What does the photo show?", "Write a caption for the photo.")
 
 
-def split(photos: list[dict[str, Any]], seed: int) -> dict[str, list[dict[str, Any]]]:
+def split(
+    photos: list[dict[str, Any]], seed: int, held_out: int
+) -> dict[str, list[dict[str, Any]]]:
     """Photos for training and those held out, by a shuffle that follows from the seed."""
     order = sorted(photos, key=lambda photo: photo["image"])
     random.Random(seed).shuffle(order)
-    return {"validation": order[:VALIDATION_PHOTOS], "train": order[VALIDATION_PHOTOS:]}
+    return {"validation": order[:held_out], "train": order[held_out:]}
 
 
 def views(photo: Image.Image, count: int, rng: random.Random) -> Iterator[Image.Image]:
@@ -58,7 +60,7 @@ def record(name: str, image: str, request: str, caption: str) -> dict[str, Any]:
     }
 
 
-def prepare(source: Path, out: Path, seed: int) -> dict[str, int]:
+def prepare(source: Path, out: Path, seed: int, held_out: int = HELD_OUT) -> dict[str, int]:
     """Write `images/`, `train.json` and `validation.json`; returns how many records each has."""
     photos = [json.loads(line) for line in (source / "captions.jsonl").read_text().splitlines()]
     rng = random.Random(seed)
@@ -66,7 +68,7 @@ def prepare(source: Path, out: Path, seed: int) -> dict[str, int]:
     counts = {}
     with zipfile.ZipFile(source / "images_192.zip") as archive:
         inside = {Path(name).name: name for name in archive.namelist()}
-        for part, members in split(photos, seed).items():
+        for part, members in split(photos, seed, held_out).items():
             records = []
             for photo in members:
                 image = Image.open(io.BytesIO(archive.read(inside[photo["image"]]))).convert("RGB")
@@ -92,6 +94,7 @@ if __name__ == "__main__":
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--held-out", type=int, default=HELD_OUT, help="photos of validation")
     given = parser.parse_args()
-    for part, count in prepare(given.source, given.out, given.seed).items():
+    for part, count in prepare(given.source, given.out, given.seed, given.held_out).items():
         print(f"{given.out / part}.json: {count:,} records")

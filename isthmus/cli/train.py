@@ -56,11 +56,13 @@ def train(
         raise
     if not display.began:
         say(f"Nothing is left to do: every stage of {settings.out} is finished")
-    for label, what in (
+    ways: list[tuple[str, object]] = [
         ("checkpoint", folder),
         ("curves", settings.out / "curves.png"),
-        ("talk to it", f"isthmus chat --model {settings.out} --image FILE"),
-    ):
+    ]
+    if settings.model.llm is not None:
+        ways.append(("talk to it", f"isthmus chat --model {settings.out} --image FILE"))
+    for label, what in ways:
         say(f"{label + ':':12}{what}")
 
 

@@ -18,6 +18,7 @@ from isthmus.testing.objective import check_objective
 from isthmus.testing.promises import ContractBroken
 from isthmus.testing.source import check_source
 from isthmus.testing.template import check_template
+from isthmus.testing.text_encoder import check_text_encoder
 from isthmus.testing.tiny import (
     tiny_connector,
     tiny_encoder_config,
@@ -41,6 +42,7 @@ __all__ = [
     "check_objective",
     "check_source",
     "check_template",
+    "check_text_encoder",
     "check_tuner",
     "tiny_connector",
     "tiny_encoder_config",

@@ -33,22 +33,32 @@ def check_objective(
     objective: Objective = build(config)
     name = type(objective).__qualname__
     model = (model or build_model(tiny_model_config(), texts=tiny_texts)).eval()
-    absent = objective.needs - model.parts().keys()
+    absent = config.needs - model.parts().keys()
     promise(not absent, f"{name}.needs: the model has no part {', '.join(sorted(absent))}")
+    objective = _joined(config, model)
     samples = list(samples or tiny_samples())
     tools: Tools = model.tools(template or tiny_template())
     preparer: Preparer = in_worker(objective.preparer(tools))
     _check_lengths(name, preparer, samples)
     batch = _batch(preparer, samples)
-    _check_batch(name, batch, preparer, samples)
+    _check_batch(objective, batch, preparer, samples)
     _check_loss(objective, model, batch)
-    if objective.accumulates:
+    if config.accumulates:
         _check_sum(objective, model, preparer, samples)
-    again: Objective = build(config, seed=1)
+    again = _joined(config, model, seed=1)
     again.load_state_dict(objective.state_dict(), strict=True)
     close(
         again(model, batch).sum, objective(model, batch).sum, f"{name}: with its weights reloaded"
     )
+
+
+def _joined(config: Objective.Config, model: Any, seed: int = 0) -> Objective:
+    """The objective as a stage on this model has it, in eval mode."""
+    objective: Objective = build(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        objective.join(model)
+    return objective.eval()
 
 
 def _batch(preparer: Preparer, samples: Sequence[Sample]) -> Batch:
@@ -84,7 +94,10 @@ def _cut() -> bytes:
     return buffer.getvalue()[: buffer.tell() // 2]
 
 
-def _check_batch(name: str, batch: Batch, preparer: Preparer, samples: Sequence[Sample]) -> None:
+def _check_batch(
+    objective: Objective, batch: Batch, preparer: Preparer, samples: Sequence[Sample]
+) -> None:
+    name = type(objective).__qualname__
     wanted = (
         tuple(sample.id for sample in samples),
         sum(preparer.length(sample) for sample in samples),
@@ -95,7 +108,11 @@ def _check_batch(name: str, batch: Batch, preparer: Preparer, samples: Sequence[
         found == wanted,
         f"{name}: a batch's samples, num_tokens and num_images are {found} instead of {wanted}",
     )
-    promise(batch.weight > 0, f"{name}: the batch's weight is {batch.weight}; it divides the loss")
+    weights = objective.weights(batch)
+    promise(
+        len(weights) == objective.terms and min(weights) > 0,
+        f"{name}: the batch's weights are {weights}; they divide {objective.terms} terms of a loss",
+    )
     moved = batch.to(torch.device("cpu"))
     promise(type(moved) is type(batch), f"{name}: `to` of a batch must give a batch")
 
@@ -104,16 +121,22 @@ def _check_loss(objective: Objective, model: Any, batch: Batch) -> None:
     name = type(objective).__qualname__
     loss: Loss = objective(model, batch)
     promise(
-        loss.sum.ndim == 0 and bool(loss.sum.isfinite()) and loss.sum.requires_grad,
-        f"{name}: `Loss.sum` is a finite scalar with a gradient, not {loss.sum!r}",
+        loss.sum.shape == ((objective.terms,) if objective.terms > 1 else ())
+        and bool(loss.sum.isfinite().all())
+        and loss.sum.requires_grad,
+        f"{name}: `Loss.sum` is a finite scalar with a gradient (or one of as many as it has "
+        f"terms), not {loss.sum!r}",
     )
+    said = objective.weights(batch)
     promise(
-        loss.weight == batch.weight,
-        f"{name}: the batch said its weight is {batch.weight}, the loss says {loss.weight}",
+        _weights(loss) == said,
+        f"{name}: the batch said its weight is {', '.join(map(str, said))}, the loss says "
+        f"{loss.weight}",
     )
     close(objective(model, batch).sum, loss.sum, f"{name}: run twice in eval mode")
     own = dict(objective.named_parameters())
-    gradients = torch.autograd.grad(loss.sum, list(own.values()), allow_unused=True) if own else ()
+    total = loss.sum.sum()
+    gradients = torch.autograd.grad(total, list(own.values()), allow_unused=True) if own else ()
     without = [key for key, got in zip(own, gradients, strict=True) if got is None]
     promise(not without, f"{name}: no gradient reaches its own {', '.join(without)}")
 
@@ -125,12 +148,13 @@ def _check_sum(
     name = type(objective).__qualname__
     whole: Loss = objective(model, _batch(preparer, samples))
     alone: list[Loss] = [objective(model, _batch(preparer, [sample])) for sample in samples]
+    added = [sum(own) for own in zip(*map(_weights, alone), strict=True)]
     promise(
-        abs(whole.weight - sum(loss.weight for loss in alone)) < 1e-6,
+        all(abs(w - a) < 1e-6 for w, a in zip(_weights(whole), added, strict=True)),
         f"{name}: the batch weighs {whole.weight}, its samples {[loss.weight for loss in alone]}",
     )
     close(
-        torch.stack([loss.sum for loss in alone]).sum(),
+        torch.stack([loss.sum for loss in alone]).sum(dim=0),
         whole.sum,
         f"{name}: the samples' losses added up, and the batch's (or say `accumulates = False`)",
     )
@@ -139,7 +163,9 @@ def _check_sum(
     for key, value in whole.metrics.items():
         parts = torch.stack([loss.metrics[key].detach().float() for loss in alone])
         close(
-            parts.sum(), value.detach().float(), f"{name}: its metric {key!r}, a sum like the loss"
+            parts.sum(dim=0),
+            value.detach().float(),
+            f"{name}: its metric {key!r}, a sum like the loss",
         )
     learning = [p for p in nn.ModuleList([model, objective]).parameters() if p.requires_grad]
     close(
@@ -149,7 +175,11 @@ def _check_sum(
     )
 
 
+def _weights(loss: Loss) -> tuple[float, ...]:
+    return loss.weight if isinstance(loss.weight, tuple) else (loss.weight,)
+
+
 def _gradient(loss: Loss, parameters: list[nn.Parameter]) -> Tensor:
-    found = torch.autograd.grad(loss.sum, parameters, allow_unused=True)
+    found = torch.autograd.grad(loss.sum.sum(), parameters, allow_unused=True)
     pairs = zip(found, parameters, strict=True)
     return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs])

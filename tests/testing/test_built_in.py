@@ -11,20 +11,38 @@ from typing import Any
 import pytest
 
 from isthmus.core.config import validate_part
+from isthmus.core.model.build import build_model
+from isthmus.core.model.config import ModelConfig
 from isthmus.registry import get_registry
 from isthmus.testing import (
     check_objective,
     check_source,
     check_template,
+    check_text_encoder,
     check_tuner,
+    tiny_encoder_config,
     tiny_pictures,
+    tiny_texts,
     tiny_tokenizer,
 )
+from tests.plugins.objectives.matches import samples
 
 CHAT = (
     "{% for m in messages %}{{ '<' + m.role + '>' + m.content | trim + eos_token }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
 )
+TRAINED = {"vocab_size": 300}
+TOWER = {
+    "hidden_size": 24,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 20,
+}
+SIZES = {"dim": 24, "layers": 2, "heads": 4, "hidden": 48}
+FORMER = {"type": "qformer", **SIZES, "queries": 3, "positions": 20, "dropout": 0.0}
+ELSEWHERE = {"objective": {"dpo"}}
+"""Parts that are tried beside their other tests, since they need a model of their own."""
 PARTS: dict[str, list[dict[str, Any]]] = {
     "template": [
         {"type": "plain"},
@@ -49,6 +67,19 @@ PARTS: dict[str, list[dict[str, Any]]] = {
         {"type": "lm", "rows": 3},
         {"type": "prefix_lm"},
         {"type": "prefix_lm", "share": 0.5, "rows": 3},
+        {"type": "clip", "dim": 8},
+        {"type": "clip", "pool": "attention", "heads": 2},
+        {"type": "siglip", "dim": 8},
+        {"type": "itc", "dim": 8},
+        {"type": "itm"},
+        {"type": "itg"},
+        {"type": "mix", "of": [{"type": "itc"}, {"type": "itm", "weight": 2.0}, {"type": "itg"}]},
+    ],
+    "text_encoder": [
+        {"type": "clip", "config": TOWER, "tokenizer": TRAINED},
+        {"type": "siglip", "config": TOWER | {"projection_size": 16}, "tokenizer": TRAINED},
+        {"type": "bert", **SIZES, "positions": 20, "dropout": 0.0, "tokenizer": TRAINED},
+        {"type": "bert", **SIZES, "positions": 20, "cross": True, "tokenizer": TRAINED},
     ],
     "tuner": [
         {"type": "frozen"},
@@ -67,7 +98,8 @@ PARTS: dict[str, list[dict[str, Any]]] = {
 def test_every_built_in_part_is_listed(kind: str) -> None:
     there = {entry.name for entry in get_registry().entries() if entry.builtin}
     there &= set(get_registry().names(kind))
-    assert {part["type"] for part in PARTS[kind]} == there
+    listed = {part["type"] for part in PARTS[kind]}
+    assert listed | ELSEWHERE.get(kind, set()) == there
 
 
 def test_every_built_in_chat_model_is_tried_in_its_own_tests() -> None:
@@ -119,7 +151,25 @@ def test_source_conforms(part: dict[str, Any], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", PARTS["objective"], ids=str)
 def test_objective_conforms(part: dict[str, Any]) -> None:
-    check_objective(validate_part("objective", part))
+    config: Any = validate_part("objective", part)
+    if "llm" in config.needs:
+        check_objective(config)
+        return
+    parts: dict[str, Any] = {"encoder": tiny_encoder_config()}
+    if "connector" in config.needs:
+        former = FORMER | {"text": "objective", "tokenizer": TRAINED}
+        parts["connector"] = validate_part("connector", former)
+    else:
+        parts["text_encoder"] = validate_part("text_encoder", PARTS["text_encoder"][0])
+    model = build_model(ModelConfig(**parts), texts=tiny_texts)
+    check_objective(config, model, samples())
+
+
+@pytest.mark.parametrize("part", PARTS["text_encoder"], ids=str)
+def test_text_encoder_conforms(part: dict[str, Any]) -> None:
+    config: Any = validate_part("text_encoder", part)
+    looks = {"visual_dim": 12} if part.get("cross") else {}
+    check_text_encoder(config, texts=tiny_texts, **looks)
 
 
 @pytest.mark.parametrize("part", PARTS["tuner"], ids=str)

@@ -20,6 +20,7 @@ from isthmus.core.contracts.llm import LLM
 from isthmus.core.contracts.part import Part, PartConfig
 from isthmus.core.contracts.transfer import send
 from isthmus.core.contracts.vision import CrossAttentionStates, Features, Grids
+from isthmus.errors import PartError
 
 VISUAL_STATES = "visual_states"
 """Layer input that holds the CrossAttentionStates of a batch."""
@@ -58,6 +59,9 @@ class AnyConnector(Part, nn.Module, ABC):
     """What all connectors share; write a subclass of one of the three below it."""
 
     kind: ClassVar[str] = "connector"
+    stands_alone: ClassVar[bool] = False
+    """Whether it may be built without `dim_out`, before there is an LLM, for objectives that run it
+    by itself (BLIP-2's first stage). `join` then makes what leads to the LLM."""
 
     class Config(PartConfig):
         """Base of a connector's configuration."""
@@ -72,11 +76,17 @@ class AnyConnector(Part, nn.Module, ABC):
 
     config: Config
 
-    def __init__(self, config: Config, dim_in: int, dim_out: int) -> None:
+    dim_out: int | None
+
+    def __init__(self, config: Config, dim_in: int, dim_out: int | None) -> None:
         super().__init__()
         self.config = config
         self.dim_in = dim_in
         self.dim_out = dim_out
+
+    def join(self, dim_out: int) -> None:
+        """Make what leads to an LLM of this width, left out when there was none."""
+        raise PartError(f"connector {self.name}: it is built with an llm, or not at all")
 
 
 class Connector(AnyConnector, ABC):

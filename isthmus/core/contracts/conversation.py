@@ -54,6 +54,9 @@ class Sample:
     turns: tuple[Turn, ...]
     images: tuple[Picture, ...] = ()
     origin: str = ""
+    rejected: str | None = None
+    """An answer that was liked less than the last one given, for objectives that learn from the
+    two."""
 
     @property
     def slots(self) -> tuple[ImageSlot, ...]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from isthmus.core.contracts.connector import ConnectorText
@@ -26,7 +27,8 @@ from isthmus.core.contracts.vision import FeatureStore, Grids, Images, ImageTran
 
 
 class Batch(Protocol):
-    """One micro-batch. `weight` is what its loss sum is to be divided by, known beforehand."""
+    """One micro-batch. `weight` is what its loss sum is to be divided by, known beforehand, where
+    the objective's `weights` do not say otherwise."""
 
     @property
     def weight(self) -> float: ...
@@ -131,13 +133,44 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Mixed:
+    """The same samples as each of several objectives batches them. Objectives that batch them alike
+    share one batch, which is there several times."""
+
+    batches: tuple[Batch, ...]
+
+    @property
+    def weight(self) -> float:
+        return self.batches[0].weight
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        return self.batches[0].samples
+
+    @property
+    def num_tokens(self) -> int:
+        return self.batches[0].num_tokens
+
+    @property
+    def num_images(self) -> int:
+        return self.batches[0].num_images
+
+    def to(self, device: torch.device) -> Mixed:
+        moved = {id(batch): batch.to(device) for batch in self.batches}
+        return Mixed(tuple(moved[id(batch)] for batch in self.batches))
+
+
+@dataclass(frozen=True)
 class Loss:
     """`sum` over the batch, a scalar tensor, to be divided by the `weight` of all batches of
     the step over all ranks; `metrics` are sums over the same weight, of the same names in
-    every batch."""
+    every batch.
+
+    A loss of several terms has `sum`, `weight` and every metric by term, (terms): each is divided
+    by its own term's weight, and the quotients are added up."""
 
     sum: Tensor
-    weight: float
+    weight: float | tuple[float, ...]
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -205,17 +238,57 @@ class Objective(Part, nn.Module, ABC):
     accumulates: ClassVar[bool] = True
     """False when the loss needs the whole batch at once (contrastive losses)."""
 
+    follows: ClassVar[frozenset[str]] = frozenset()
+    """Names of objectives that stand before it where a stage mixes them: it takes up what they
+    have computed of the batch."""
+
     class Config(PartConfig):
         """Base of an objective's configuration."""
 
+        weight: float = Field(default=1.0, gt=0)
+        """What its loss is multiplied by, beside others that the stage mixes."""
+
+        @property
+        def needs(self) -> frozenset[str]:
+            """Names of the model's parts without which it cannot run."""
+            return self._owner.needs
+
+        @property
+        def accumulates(self) -> bool:
+            """Whether a step may be cut into micro-batches."""
+            return self._owner.accumulates
+
+        @property
+        def _owner(self) -> type[Objective]:
+            owner: type[Objective] = self.owner  # type: ignore[assignment]
+            return owner
+
         def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
-            """Why it cannot train a model of these parts, by their configurations alone. That
-            all it `needs` are there is looked at elsewhere."""
+            """Why it cannot run on a model of these parts, all that it `needs` among them; asked
+            before any is built."""
             return iter(())
+
+    config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
+
+    def join(self, model: Any) -> None:
+        """Make the weights of its own whose sizes follow from the model's parts.
+
+        An objective is built before there is a model; this is asked once, when there is one, and
+        before anything else. Raises PartError for a model that it cannot run on.
+        """
+
+    @property
+    def terms(self) -> int:
+        """Terms of its loss, each with a weight of its own."""
+        return 1
+
+    def weights(self, batch: Any) -> tuple[float, ...]:
+        """(terms) what each term's sum over the batch is to be divided by, known beforehand."""
+        return (batch.weight,)
 
     @abstractmethod
     def preparer(self, tools: Tools) -> Preparer:

@@ -13,11 +13,13 @@ from isthmus.core.contracts.part import Part, PartConfig
 class TextEncoder(Part, nn.Module, ABC):
     """Reads text, alone or grounded in an image.
 
-    A subclass sets `dim` and `tokenizer`, a transformers fast tokenizer.
+    A subclass sets `dim`, the width of a hidden state, `pooled_dim`, that of a whole text's, and
+    `tokenizer`, a transformers fast tokenizer whose `model_max_length` is the longest text.
     """
 
     kind: ClassVar[str] = "text_encoder"
     dim: int
+    pooled_dim: int
     tokenizer: Any
 
     class Config(PartConfig):
@@ -34,5 +36,12 @@ class TextEncoder(Part, nn.Module, ABC):
     ) -> Tensor:
         """(texts tokens) ids -> hidden (texts tokens dim).
 
-        `visual` (texts features dim), where given, is looked at by cross-attention.
+        `mask` (texts tokens) is True where a token is real; padding is on the right. `visual`
+        (texts features visual_dim), where given, is looked at by cross-attention, as far as
+        `visual_mask` (texts features) is True.
         """
+
+    @abstractmethod
+    def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """(texts tokens) ids -> (texts pooled_dim), one vector for a whole text, as its family
+        takes it (the first token of BERT, the last one of CLIP)."""

@@ -1,4 +1,7 @@
-"""Conversations in a JSON or JSONL file: the source that formats are written on, its checks."""
+"""Conversations in a JSON or JSONL file: the source that formats are written on, its checks.
+
+In any format a record may have `rejected`: an answer that was liked less than its last one.
+"""
 
 from __future__ import annotations
 
@@ -85,10 +88,13 @@ class ConversationFile(Source):
         turns, names = self._checked(record, origin)
         images = tuple(inside(self.root, name, origin) for name in names if self.root)
         id = record.get("id")
-        return Sample(str(index if id is None else id), turns, images, origin)
+        name = str(index if id is None else id)
+        return Sample(name, turns, images, origin, record.get("rejected"))
 
     def _checked(self, record: Record, origin: str) -> tuple[tuple[Turn, ...], list[str]]:
         turns, names = self.read(record, origin)
+        if record.get("rejected") is not None:
+            checked_text(record["rejected"], origin, "rejected")
         if names and self.root is None:
             raise DataError(f"{origin}: it names an image; give `images`, the folder of them")
         return checked_turns(turns, len(names), origin), names

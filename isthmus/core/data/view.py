@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -59,9 +60,20 @@ def look(picture: Picture, origin: str, tools: Tools) -> View:
 
 def transform_of(tools: Tools) -> ImageTransform:
     """What prepares pictures. Raises PartError where nothing in the model looks at them."""
-    if tools.transform is None or tools.num_tokens is None:
-        raise PartError("the data has images; looking at them takes an encoder and a connector")
+    if tools.transform is None:
+        raise PartError(
+            "the data has images; looking at them takes an encoder, and for an llm an encoder and "
+            "a connector"
+        )
     return tools.transform
+
+
+def picture_name(picture: Picture) -> str:
+    """Equal for equal pictures, as far as that is known without decoding: a path, or a hash."""
+    if isinstance(picture, Path):
+        return str(picture)
+    content = picture if isinstance(picture, bytes) else picture.tobytes()
+    return hashlib.sha256(content).hexdigest()
 
 
 def compared(images: Images) -> Images:

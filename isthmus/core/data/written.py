@@ -76,4 +76,6 @@ def _tokens(sample: Sample, write: Write, tools: Tools) -> Tokens:
 
 
 def _places(grids: Grids, tools: Tools) -> int:
-    return tools.num_tokens(grids) if tools.num_tokens else 0
+    if tools.num_tokens is None:
+        raise PartError("the data has images; for an llm it takes an encoder and a connector")
+    return tools.num_tokens(grids)

@@ -31,8 +31,14 @@ class ModelConfig(Config):
     """A text tower, for contrastive models."""
 
     def check(self) -> Iterator[tuple[Place, str]]:
-        if self.connector and not (self.encoder and self.llm):
+        if self.connector and not self.encoder:
             yield (), "a connector joins an encoder to an llm; give both"
+        if self.connector and not (self.llm or _owner(self.connector).stands_alone):
+            yield (
+                (),
+                "a connector joins an encoder to an llm; give both. (Without an llm, "
+                f"{self.connector.owner.name!r} has nothing to lead to; `qformer` can learn alone)",
+            )
         if self.connector and self.llm:
             yield from _impossible(self.connector, self.llm)
 
@@ -42,6 +48,11 @@ class ModelConfig(Config):
             config = getattr(self, name)
             if config is not None:
                 yield name, config
+
+
+def _owner(connector: AnyConnector.Config) -> type[AnyConnector]:
+    owner: type[AnyConnector] = connector.owner  # type: ignore[assignment]
+    return owner
 
 
 def _impossible(connector: AnyConnector.Config, llm: LLM.Config) -> Iterator[tuple[Place, str]]:

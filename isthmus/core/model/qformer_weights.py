@@ -83,7 +83,7 @@ def published_shape(part: PartConfig, name: str) -> tuple[str, Shape]:
     return family, shape
 
 
-def fill(part: PartConfig, name: str, qformer: QFormer, projection: nn.Linear) -> None:
+def fill(part: PartConfig, name: str, qformer: QFormer, projection: nn.Linear | None) -> None:
     """Load the published weights over those that were drawn. BERT has none for the queries, for
     looking at pictures and for the projection, and BLIP-2's projection fits one width of LLM:
     what is not there, or does not fit, stays as it was drawn.
@@ -103,8 +103,21 @@ def fill(part: PartConfig, name: str, qformer: QFormer, projection: nn.Linear) -
     with torch.no_grad():
         for key in own.keys() & found.keys():
             _copy(own[key], found[key], f"{label(part)}: {name}: {key}")
-        if last["weight"] is not None and last["weight"].shape == projection.weight.shape:
-            projection.load_state_dict(last)
+    _project(last, projection)
+
+
+def fill_projection(part: PartConfig, name: str, projection: nn.Linear) -> None:
+    """`fill` of the projection alone, for an LLM that comes after the Q-Former."""
+    if published_shape(part, name)[0] != BERT:
+        tensors = read_tensors(part, name, ("language_projection.",))
+        last = {key: tensors.get(f"language_projection.{key}") for key in ("weight", "bias")}
+        _project(last, projection)
+
+
+def _project(found: dict[str, Tensor | None], projection: nn.Linear | None) -> None:
+    weight = found["weight"]
+    if weight is not None and projection is not None and weight.shape == projection.weight.shape:
+        projection.load_state_dict(found)
 
 
 def _copy(own: Tensor, found: Tensor, what: str) -> None:

@@ -98,6 +98,19 @@ class VisionLanguageModel(nn.Module):
                 part.eval()
         return self
 
+    def add(self, name: str, part: nn.Module, seed: int) -> None:
+        """Take in a part that was not there. Where a connector stood alone and the LLM comes, what
+        leads from one to the other is drawn from `seed`."""
+        setattr(self, name, part)
+        if self.connector is not None and self.llm is not None and self.connector.dim_out is None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.connector.join(self.llm.dim)
+            weights = next(iter(self.connector.parameters()), None)
+            if weights is not None:
+                self.connector.to(weights.device)
+        self._attach()
+
     def reset(self, name: str, seed: int) -> None:
         """Draw part `name` anew, from scratch, whatever it was loaded from or has added to it."""
         part: Any = self.parts().get(name)
@@ -110,6 +123,7 @@ class VisionLanguageModel(nn.Module):
             "dim_out": getattr(part, "dim_out", None),
             "llm_layers": getattr(part, "llm_layers", None),
             "newline": getattr(part, "newline", None) is not None,
+            "visual_dim": getattr(part, "visual_dim", None),
         }
         fresh = drawn_from(part.blueprint(), name, seed, given)
         weights = next(iter(part.parameters()), None)

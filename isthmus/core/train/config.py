@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -202,8 +202,7 @@ class RunConfig(Config):
             before.add(stage.name)
             problems = (
                 *_misnamed(stage, parts),
-                *_lacking(stage, self.template, parts),
-                *_unsuited(stage, self.model),
+                *_lacking(stage, self.template, dict(self.model.parts())),
                 *_not_to_keep(stage, self),
                 *_too_short(stage, self.model),
                 *_not_to_ask(stage, self.template, parts),
@@ -212,9 +211,11 @@ class RunConfig(Config):
                 yield ("stages", index, *place), why
 
 
-def objective_of(stage: StageConfig) -> PartConfig:
+def objective_of(stage: StageConfig) -> Objective.Config:
     """What the stage learns, said or not."""
-    return stage.objective or validate_part("objective", {"type": DEFAULT_OBJECTIVE})
+    usual: Any = stage.objective or validate_part("objective", {"type": DEFAULT_OBJECTIVE})
+    objective: Objective.Config = usual
+    return objective
 
 
 def _misnamed(stage: StageConfig, parts: list[str]) -> Iterator[tuple[Place, str]]:
@@ -227,29 +228,39 @@ def _misnamed(stage: StageConfig, parts: list[str]) -> Iterator[tuple[Place, str
 
 
 def _lacking(
-    stage: StageConfig, template: Template.Config | None, parts: list[str]
+    stage: StageConfig, template: Template.Config | None, parts: Mapping[str, PartConfig]
 ) -> Iterator[tuple[Place, str]]:
     """What the stage's objective needs and does not get."""
-    objective: type[Objective] = objective_of(stage).owner  # type: ignore[assignment]
-    for name in sorted(objective.needs - set(parts)):
+    objective, name = objective_of(stage), objective_of(stage).owner.name
+    lacking = sorted(objective.needs - parts.keys())
+    for part in lacking:
         yield (
             ("objective",),
-            f"{objective.name!r} needs the part {name!r}, which the model does not have; "
-            f"write `model.{name}`, or take another objective",
+            f"{name!r} needs the part {part!r}, which the model does not have; "
+            f"write `model.{part}`, or take another objective",
         )
+    for why in () if lacking else objective.objections(parts):
+        yield ("objective",), why
     if "llm" in objective.needs and not (stage.template or template):
         yield (
             ("template",),
             "conversations must be written out for the llm; write `template: vicuna_v1`, or "
             "another one that `isthmus plugins` lists",
         )
-    batch = stage.batch
-    if not objective.accumulates and (batch.micro_samples or batch.micro_tokens):
+    if objective.weight != 1:
         yield (
-            ("batch",),
-            f"{objective.name!r} compares all samples of a step with each other and cannot "
-            "accumulate; leave out `micro_samples` and `micro_tokens`",
+            ("objective", "weight"),
+            f"{name!r} is alone, and weights are for several (`type: mix`); leave it out, or "
+            "change the learning rate",
         )
+    for bound in ("micro_samples", "micro_tokens"):
+        if not objective.accumulates and getattr(stage.batch, bound):
+            yield (
+                ("batch", bound),
+                f"{name!r} compares all samples of a step with each other and cannot accumulate; "
+                f"leave out `{bound}`. What does not fit into memory takes fewer `samples`, or "
+                "more processes",
+            )
 
 
 def _too_short(stage: StageConfig, model: ModelConfig) -> Iterator[tuple[Place, str]]:
@@ -262,13 +273,6 @@ def _too_short(stage: StageConfig, model: ModelConfig) -> Iterator[tuple[Place, 
             f"of {stage.max_length} has no place for words; allow more, or let model.connector "
             "give fewer",
         )
-
-
-def _unsuited(stage: StageConfig, model: ModelConfig) -> Iterator[tuple[Place, str]]:
-    """Why the stage's objective cannot train this model."""
-    objective: Objective.Config = objective_of(stage)  # type: ignore[assignment]
-    for why in objective.objections(dict(model.parts())):
-        yield ("objective",), why
 
 
 def _not_to_keep(stage: StageConfig, run: RunConfig) -> Iterator[tuple[Place, str]]:

@@ -40,34 +40,48 @@ class Root(nn.Module):
         self.bf16 = bf16
 
     def forward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss sum of a micro-batch, a scalar, and its metrics' sums."""
+        """The loss sums of a micro-batch, (terms), and its metrics', likewise."""
         device = next(self.parameters()).device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.bf16):
             loss: Loss = self.objective(self.model, batch)
-        return loss.sum.float(), loss.metrics
+        return loss.sum.float().reshape(-1), {n: m.reshape(-1) for n, m in loss.metrics.items()}
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a step sees, over all processes."""
+    """What a step sees, over all processes; `weights` are those of the loss's terms."""
 
-    weight: float
+    weights: tuple[float, ...]
     tokens: float
     samples: float
     images: float
 
+    @property
+    def weight(self) -> float:
+        """That of the first term."""
+        return self.weights[0]
+
+    @property
+    def shares(self) -> list[float]:
+        """What each term's sum is multiplied by: nothing where nothing was supervised."""
+        return [1 / weight if weight else 0.0 for weight in self.weights]
+
     @staticmethod
-    def of(batches: Sequence[Batch], parallel: Parallel) -> Counts:
-        return Counts(
-            *parallel.sum(
-                [
-                    sum(batch.weight for batch in batches),
-                    sum(batch.num_tokens for batch in batches),
-                    sum(len(batch.samples) for batch in batches),
-                    sum(batch.num_images for batch in batches),
-                ]
-            )
-        )
+    def of(batches: Sequence[Batch], objective: Objective, parallel: Parallel) -> Counts:
+        weights = added_weights(objective, batches)
+        seen = [
+            sum(batch.num_tokens for batch in batches),
+            sum(len(batch.samples) for batch in batches),
+            sum(batch.num_images for batch in batches),
+        ]
+        found = parallel.sum([*weights, *seen])
+        return Counts(tuple(found[: len(weights)]), *found[len(weights) :])
+
+
+def added_weights(objective: Objective, batches: Sequence[Batch]) -> list[float]:
+    """(terms) the weights of all these batches, possibly none."""
+    each = [objective.weights(batch) for batch in batches]
+    return [sum(own[term] for own in each) for term in range(objective.terms)]
 
 
 @dataclass(frozen=True)
@@ -140,16 +154,16 @@ class Engine:
 
         `share` is read at the end, before the weights move, and summed over the processes.
         """
-        counts = Counts.of(batches, self.parallel)
-        if counts.weight == 0:
+        counts = Counts.of(batches, self.root.objective, self.parallel)
+        if not any(counts.weights):
             return StepResult(None, 0.0, counts, {}, self.parallel.sum(share()))
-        if not self.root.objective.accumulates and len(batches) > 1:
+        if not self.root.objective.config.accumulates and len(batches) > 1:
             raise InputError(
                 f"{self.name}, step {step + 1}: {self.root.objective.name!r} compares all samples "
                 f"of a batch with each other and cannot accumulate, but there are {len(batches)} "
                 "micro-batches; leave `micro_samples` and `micro_tokens` out"
             )
-        sums, metrics = self._backward(step, batches, counts.weight)
+        sums, metrics = self._backward(step, batches, counts.shares)
         self.recompute.backward_done()
         bad = [index for index, value in enumerate(sums) if not math.isfinite(value)]
         names = sorted(metrics)
@@ -162,31 +176,34 @@ class Engine:
         self.optimizer.zero_grad()
         self.recompute.step_done()
         return StepResult(
-            loss=shared[0] / counts.weight,
+            loss=shared[0],
             grad_norm=norm,
             counts=counts,
-            metrics={n: v / counts.weight for n, v in zip(names, shared[2:], strict=False)},
+            metrics=dict(zip(names, shared[2:], strict=False)),
             shared=shared[len(own) :],
         )
 
     def _backward(
-        self, step: int, batches: Sequence[Batch], weight: float
+        self, step: int, batches: Sequence[Batch], shares: list[float]
     ) -> tuple[list[float], dict[str, Tensor]]:
-        """Gradients of the whole step; returns each micro-batch's loss sum and all metrics."""
+        """Gradients of the whole step; returns what each micro-batch adds to its loss, and all of
+        them to its metrics."""
+        share = torch.tensor(shares, device=self.parallel.device)
         sums: list[Tensor] = []
         metrics: dict[str, Tensor] = {}
         rounds = self.shared.rounds(max(1, len(batches)))
         for index in range(rounds):
             counted = float(index < len(batches))
             batch = batches[index] if counted else self.spare()
-            scale = counted * self.parallel.world / weight
+            scale = counted * self.parallel.world * share
             seed_draws(derive(self.seed, step, index, self.parallel.rank))
             with nullcontext() if index == rounds - 1 else self.shared.no_sync():
                 total, extra = self.shared(batch.to(self.parallel.device))
-                (total * scale).backward()
-            sums.append(total.detach() * counted)
+                (total * scale).sum().backward()
+            sums.append((total.detach() * share).sum() * counted)
             for name, value in extra.items():
-                metrics[name] = metrics.get(name, 0.0) + value.detach() * counted
+                own = (value.detach() * share).sum() * counted
+                metrics[name] = metrics.get(name, 0.0) + own
         return torch.stack(sums).tolist(), metrics
 
     def _clip(self) -> float:

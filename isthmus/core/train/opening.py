@@ -60,12 +60,12 @@ def texts(stages: Sequence[OpenStage]) -> Iterator[str]:
 
 
 def needed_parts(settings: RunConfig, stages: Sequence[OpenStage]) -> set[str]:
-    """Parts that some stage runs or trains; the others are not loaded. Where there is an llm,
-    pictures reach it through encoder and connector."""
+    """Parts that some of these stages run or train; the others are not loaded. Where there is an
+    llm, pictures reach it through encoder and connector."""
     there = {name for name, _ in settings.model.parts()}
     needed: set[str] = set()
     for stage in stages:
-        needed |= {*stage.objective.needs, *stage.config.train, *stage.config.reset}
+        needed |= {*stage.objective.config.needs, *stage.config.train, *stage.config.reset}
     if "llm" in needed:
         needed |= {"encoder", "connector"}
     return needed & there

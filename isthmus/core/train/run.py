@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,14 @@ def run(
         writer = until_done.enter_context(closing(Writer()))
         told = heard, left_out, stop, writer
         session = Session(settings, parallel, model, history, *told, start.notes)
+        if start.checkpoint and not start.under_way:
+            learnt = stages[start.index - 1].objective.name, start.checkpoint.objective()
+            session.heads = learnt
         if settings.ledger and parallel.is_main:
             session.ledger = LineFile(settings.out / LEDGER, done)
         under_way = start.under_way
         for stage in stages[start.index :]:
+            _take_in(session, stages, stage.index)
             folder = Stage(session, stage, under_way).train()
             under_way = None
     return folder
@@ -87,16 +92,31 @@ def _typed(
 def _model(
     settings: RunConfig, stages: Sequence[OpenStage], start: Start
 ) -> tuple[VisionLanguageModel, History]:
-    """The model as the run finds it: just built, or as its checkpoint left it."""
-    only = needed_parts(settings, stages)
+    """The model as the run finds it: just built, with what its first stage needs, or as its
+    checkpoint left it."""
     if start.checkpoint:
-        model, history = start.checkpoint.model(only), History.resume(start.checkpoint)
+        model, history = start.checkpoint.model(), History.resume(start.checkpoint)
         parts = model.parts()
         # What is referenced comes back as it was published, not as earlier stages had rounded it.
         set_precision(parts, settings.precision == "bf16", history.learnt(parts))
         return model, history
+    only = needed_parts(settings, stages[:1])
     model = build_model(settings.model, texts=lambda: texts(stages), seed=settings.seed, only=only)
     return model, History.begin(model.parts(), settings.model)
+
+
+def _take_in(session: Session, stages: Sequence[OpenStage], index: int) -> None:
+    """Load what stage `index` needs and no stage before it did: BLIP-2 learns to represent
+    pictures without the LLM that it then speaks through."""
+    settings, model = session.settings, session.model
+    before = model.parts()
+    needed = needed_parts(settings, stages[: index + 1])
+    if needed <= before.keys():
+        return
+    build = partial(build_model, settings.model, only=needed, model=model, seed=settings.seed)
+    session.parallel.main_first(lambda: build(texts=lambda: texts(stages)))
+    new = {name: part for name, part in model.parts().items() if name not in before}
+    session.history.hashes |= History.begin(new, settings.model).hashes
 
 
 def _listeners(

@@ -47,6 +47,8 @@ class Session:
     notes: tuple[str, ...] = ()
     saving: CheckpointSaved | None = None
     ledger: LineFile | None = None
+    heads: tuple[str, Mapping[str, Tensor]] | None = None
+    """The objective of the stage before, and the weights of its own that it has learnt."""
 
     def tell(self, what: str, event: Any) -> None:
         """Fire an event."""
@@ -99,10 +101,9 @@ class Session:
         )
         shared, objective = engine.shared, stage.objective
         moments: dict[str, Tensor] = {}
-        heads: dict[str, Tensor] = {}
+        heads = shared.state(objective) or objective.state_dict()
         if not finished:
             moments = shared.whole(flatten_optimizer(engine.optimizer, engine.learning))
-            heads = shared.state(objective) or objective.state_dict()
         states = {} if finished else self._gathered(engine)
         self.parallel.on_main(
             lambda: self._write(

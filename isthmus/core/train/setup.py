@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from isthmus.core.checkpoint import Checkpoint, restore_optimizer
-from isthmus.core.contracts import Batch, ParameterGroup, Preparer
+from isthmus.core.contracts import Batch, Mixed, ParameterGroup, Preparer
 from isthmus.core.data.loader import StepLoader
+from isthmus.core.data.matches import Matches
 from isthmus.core.data.mixture import Mixture
 from isthmus.core.data.packed import PackedPlan
 from isthmus.core.data.plan import Plan
@@ -38,7 +39,20 @@ def tune(session: Session, stage: OpenStage, fresh: bool) -> list[Tuned]:
     set_precision(parts, session.settings.precision == "bf16", learnt)
     for item in tuned:
         session.history.tuned(item)
+    join(session, stage, fresh)
     return tuned
+
+
+def join(session: Session, stage: OpenStage, fresh: bool) -> None:
+    """Let the objective make what follows from the model's sizes. Weights of its own that the stage
+    before has learnt with the same objective are handed over to one that begins."""
+    objective = stage.objective
+    seed_draws(derive(session.settings.seed, "objective", stage.index))
+    objective.join(session.model)
+    if fresh and session.heads and session.heads[0] == objective.name:
+        own, learnt = objective.state_dict(), session.heads[1]
+        if {n: t.shape for n, t in own.items()} == {n: t.shape for n, t in learnt.items()}:
+            objective.load_state_dict(learnt)
 
 
 def make_preparer(session: Session, stage: OpenStage) -> Preparer:
@@ -145,10 +159,18 @@ def make_engine(
 
 
 def spare_batch(mixture: Mixture, preparer: Preparer) -> Batch:
-    """A batch of the first sample that can be had."""
+    """A batch of the first sample that can be had, which counts for nothing."""
     for sample in mixture.samples():
         try:
-            return preparer.collate([preparer.prepare(sample)])
+            return _uncounted(preparer.collate([preparer.prepare(sample)]))
         except (ImageError, Unsupervised):
             continue
     raise DataError("no sample of the stage's data can be used")
+
+
+def _uncounted(batch: Batch) -> Batch:
+    """Nobody may compare its own samples with those of a batch that only keeps a process busy."""
+    if isinstance(batch, Mixed):
+        each = {id(own): _uncounted(own) for own in batch.batches}
+        return Mixed(tuple(each[id(own)] for own in batch.batches))
+    return replace(batch, weight=0.0) if isinstance(batch, Matches) else batch

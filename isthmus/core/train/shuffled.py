@@ -8,13 +8,12 @@ that is possible at all.
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from isthmus.core.contracts import Picture, Sample, Source
+from isthmus.core.contracts import Sample, Source
+from isthmus.core.data.view import picture_name
 
 
 class ShuffledPictures(Source):
@@ -73,11 +72,4 @@ def deal(keys: Sequence[tuple[str, ...]], seed: int) -> list[int]:
 
 def picture_key(sample: Sample) -> tuple[str, ...]:
     """Names of a sample's pictures, equal for equal pictures."""
-    return tuple(_name(picture) for picture in sample.images)
-
-
-def _name(picture: Picture) -> str:
-    if isinstance(picture, Path):
-        return str(picture)
-    content = picture if isinstance(picture, bytes) else picture.tobytes()
-    return hashlib.sha256(content).hexdigest()
+    return tuple(map(picture_name, sample.images))

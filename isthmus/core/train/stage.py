@@ -66,6 +66,8 @@ class Stage:
         self.frozen.check(self.session.model.parts())
         for item in self.tuned:
             self.session.history.finish(item)
+        objective = self.stage.objective
+        self.session.heads = objective.name, objective.state_dict()
         folder = self._save(self.steps, finished=True)
         seconds = time.monotonic() - started
         notes = kept_notes(self.store)

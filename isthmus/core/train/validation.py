@@ -1,4 +1,4 @@
-"""Loss on held-out data, and what looking at the right picture is worth.
+"""Loss and metrics on held-out data, and what looking at the right picture is worth.
 
 `grounding` is the loss with the pictures shuffled among the samples minus the loss with the
 right ones, in nats per supervised token: zero for a model that does not look.
@@ -6,15 +6,20 @@ right ones, in nats per supervised token: zero for a model that does not look.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 
 from isthmus.core.contracts import Preparer
 from isthmus.core.data.loader import StepData, StepLoader
+from isthmus.core.data.matches import shared
 from isthmus.core.data.mixture import Mixture
 from isthmus.core.data.plan import Plan
 from isthmus.core.train.config import BatchConfig, ValidationConfig
-from isthmus.core.train.engine import Engine
+from isthmus.core.train.engine import Engine, added_weights
 from isthmus.core.train.opening import OpenStage
+from isthmus.core.train.retrieval import Retrieval
 from isthmus.core.train.seeds import derive, seed_draws
 from isthmus.core.train.session import Session
 from isthmus.core.train.shuffled import ShuffledPictures
@@ -23,6 +28,9 @@ from isthmus.errors import DataError
 SAMPLES = 32
 """Samples that a process looks at between two exchanges, where the stage's batch is counted
 in tokens."""
+
+LOSS = "loss"
+"""Under what name the loss stands beside the metrics."""
 
 
 class Validation:
@@ -37,6 +45,7 @@ class Validation:
         self.seed = derive(session.settings.seed, "validation", stage.index)
         self.stage = stage
         self.preparer = preparer
+        self.retrieval = Retrieval()
         right = Mixture(stage.held_out)
         count = min(config.max_samples or len(right), len(right))
         self.loaders = {"val_loss": self._loader(right, count)}
@@ -48,16 +57,19 @@ class Validation:
     def run(self, engine: Engine, step: int) -> dict[str, float] | None:
         """The metrics after step `step`; None when a signal asked the run to stop meanwhile."""
         engine.root.eval()
-        metrics: dict[str, float] = {}
+        metrics: dict[str, float] | None = {}
         for name, loader in self.loaders.items():
-            loss = self._loss(engine, loader, step)
-            if loss is None:
+            self.retrieval = Retrieval()
+            found = self._measure(engine, loader, step)
+            if found is None or metrics is None:
+                metrics = None
                 break
-            metrics[name] = loss
+            metrics[name] = found.pop(LOSS)
+            if name == "val_loss":
+                found |= self.retrieval.recalls(self.session.parallel)
+                metrics |= {f"val_{key}": value for key, value in found.items()}
         engine.root.train()
-        if len(metrics) < len(self.loaders):
-            return None
-        if "val_loss_shuffled" in metrics:
+        if metrics and "val_loss_shuffled" in metrics:
             metrics["grounding"] = metrics["val_loss_shuffled"] - metrics["val_loss"]
         return metrics
 
@@ -78,39 +90,59 @@ class Validation:
             world=parallel.world,
             workers=settings.workers,
             micro_samples=batch.micro_samples,
-            micro_tokens=_micro_tokens(batch, parallel.world),
+            micro_tokens=self._micro_tokens(batch),
             on_bad_image=config.on_bad_image,
             max_skipped=config.max_skipped,
         )
 
     @torch.no_grad()
-    def _loss(self, engine: Engine, loader: StepLoader, step: int) -> float | None:
-        total = weight = 0.0
+    def _measure(self, engine: Engine, loader: StepLoader, step: int) -> dict[str, float] | None:
+        """Loss and metrics over all steps and processes; None where a signal came."""
+        objective = engine.root.objective
+        own: dict[str, Tensor] = {LOSS: torch.zeros(objective.terms, dtype=torch.float64)}
+        weights = torch.zeros(objective.terms, dtype=torch.float64)
         for data in loader:
-            own = [*self._step(engine, data), len(data.skipped)]
-            shared = self.session.parallel.sum([*own, *self.session.stop.share()])
-            if self.session.stop.agreed(shared[3:]):
+            _add(own, self._step(engine, data))
+            weights += torch.tensor(added_weights(objective, data.batches))
+            shared = self.session.parallel.sum([len(data.skipped), *self.session.stop.share()])
+            if self.session.stop.agreed(shared[1:]):
                 return None
-            if shared[2]:
+            if shared[0]:
                 self.session.list_skipped(self.stage.config.name, step, data.skipped)
-            total, weight = total + shared[0], weight + shared[1]
-        if not weight:
+        everyone = self.session.parallel.gather((weights, own))
+        weights = torch.stack([each for each, _ in everyone]).sum(dim=0)
+        if not weights.any():
             raise DataError(f"{self.where}.data: no sample has an answer to be measured on")
-        return total / weight
+        totals: dict[str, Tensor] = {}
+        for _, found in everyone:
+            _add(totals, found)
+        shares = torch.where(weights > 0, 1 / weights, 0.0)
+        return {name: float((value * shares).sum()) for name, value in totals.items()}
 
-    def _step(self, engine: Engine, data: StepData) -> tuple[float, float]:
-        """Loss sum and weight of one process's part of a step."""
+    def _step(self, engine: Engine, data: StepData) -> dict[str, Tensor]:
+        """Sums of loss and metrics, (terms) each, of one process's part of a step."""
         parallel = self.session.parallel
-        total, rounds = 0.0, engine.shared.rounds(len(data.batches))
+        # Who compares samples over processes must run wherever another one does.
+        least = 0 if engine.root.objective.config.accumulates else 1
+        rounds = engine.shared.rounds(max(least, len(data.batches)))
+        sums: dict[str, Tensor] = {}
         for index, batch in enumerate(data.batches):
             seed_draws(derive(self.seed, data.step, index, parallel.rank))
-            total += float(engine.root(batch.to(parallel.device))[0])
+            moved = shared(batch.to(parallel.device))
+            lost, metrics = engine.root(moved)
+            self.retrieval.add(moved)
+            _add(sums, {LOSS: lost, **metrics})
         for _ in range(len(data.batches), rounds):
             engine.root(engine.spare().to(parallel.device))
-        return total, sum(batch.weight for batch in data.batches)
+        return sums
+
+    def _micro_tokens(self, batch: BatchConfig) -> int | None:
+        whole = not self.stage.objective.config.accumulates
+        if batch.micro_tokens or not batch.tokens or whole:
+            return batch.micro_tokens
+        return max(1, batch.tokens // self.session.parallel.world)
 
 
-def _micro_tokens(batch: BatchConfig, world: int) -> int | None:
-    if batch.micro_tokens or not batch.tokens:
-        return batch.micro_tokens
-    return max(1, batch.tokens // world)
+def _add(sums: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    for name, value in values.items():
+        sums[name] = sums.get(name, 0.0) + value.double().cpu()

@@ -13,12 +13,18 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from isthmus import hookimpl
-from isthmus.core.contracts import ConnectorText, Features, Grids, Place, QueryConnector
+from isthmus.core.contracts import ConnectorText, Features, Grids, Place
 from isthmus.core.model.blocks import batched
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.pretrained import label
 from isthmus.core.model.qformer import QFormer, Shape
-from isthmus.core.model.qformer_weights import INSTRUCTBLIP, fill, published_shape
+from isthmus.core.model.qformer_matches import QFormerConnector
+from isthmus.core.model.qformer_weights import (
+    INSTRUCTBLIP,
+    fill,
+    fill_projection,
+    published_shape,
+)
 from isthmus.core.model.tokenizer import BpeConfig, Texts, choose_tokenizer, load_tokenizer
 from isthmus.errors import InputError, PartError
 
@@ -28,13 +34,15 @@ BERT_BASE = {"dim": 768, "layers": 12, "heads": 12, "hidden": 3072, "every": 2, 
 """Sizes of what is built from scratch, where none are given."""
 
 
-class Qformer(QueryConnector, name="qformer"):
+class Qformer(QFormerConnector, name="qformer"):
     """Q-Former (Li et al. 2023, arXiv:2301.12597). (features dim_in) -> (queries dim_out)
 
     With `text: instruction` it is InstructBLIP's (Dai et al. 2023, arXiv:2305.06500).
     """
 
-    class Config(QueryConnector.Config):
+    stands_alone = True
+
+    class Config(QFormerConnector.Config):
         """Configuration of `qformer`."""
 
         model: str | None = None
@@ -74,6 +82,10 @@ class Qformer(QueryConnector, name="qformer"):
         def all_pretrained(self) -> bool:
             return False
 
+        @property
+        def reads(self) -> bool:
+            return self.text != "none"
+
         def num_tokens(self, grids: Grids) -> int:
             return self.queries
 
@@ -103,7 +115,7 @@ class Qformer(QueryConnector, name="qformer"):
         self,
         config: Config,
         dim_in: int,
-        dim_out: int,
+        dim_out: int | None,
         tokenizer_object: Any = None,
         texts: Texts | None = None,
     ) -> None:
@@ -117,10 +129,18 @@ class Qformer(QueryConnector, name="qformer"):
             self.tokenizer.model_max_length = longest
             shape["words"] = max(config.words or shape["words"], len(self.tokenizer))
         self.qformer = QFormer(Shape(**shape, dropout=config.dropout))
-        self.projection = nn.Linear(self.qformer.shape.dim, dim_out)
+        self.projection: nn.Linear | None = None
+        if dim_out is not None:
+            self.projection = nn.Linear(self.qformer.shape.dim, dim_out)
         draw_scaled(self)
         if config.model is not None:
             fill(config, config.model, self.qformer, self.projection)
+
+    def join(self, dim_out: int) -> None:
+        self.dim_out, self.projection = dim_out, nn.Linear(self.qformer.shape.dim, dim_out)
+        draw_scaled(self.projection)
+        if self.config.model is not None:
+            fill_projection(self.config, self.config.model, self.projection)
 
     def forward(self, features: Features, text: ConnectorText | None = None) -> Tensor:
         picture = batched(features)
@@ -130,6 +150,8 @@ class Qformer(QueryConnector, name="qformer"):
             if text is None or self.config.text != "instruction":
                 text = _nothing(picture[0])
             seen, _ = self.qformer.look_and_read(picture, text)
+        if self.projection is None:
+            raise PartError("connector qformer: there is no llm that visual tokens could be for")
         return rearrange(self.projection(seen), "images queries dim -> (images queries) dim")
 
     def blueprint(self) -> Config:

@@ -131,8 +131,9 @@ def test_bad_picture_names_record():
 
 
 def test_missing_parts_are_named():
-    with pytest.raises(PartError, match="an encoder and a connector"):
-        encode_sample(sample("1", images=[photo()]), tools(transform=None))
+    for absent in ({"transform": None}, {"num_tokens": None}):
+        with pytest.raises(PartError, match="an encoder and a connector"):
+            encode_sample(sample("1", images=[photo()]), tools(**absent))
     with pytest.raises(PartError, match="`template`"):
         encode_sample(sample("1"), tools(template=None))
 

@@ -1,0 +1,109 @@
+"""Every image of a step beside every text of it, over all processes: what contrastive losses share.
+
+Two matches of one picture, or of one text, are no negatives of each other: as far as that is known
+(by the picture's path and the text's words), they are left out of each other's sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from isthmus.core.model.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class Everyone:
+    """All matches of a step, seen from one process, whose own are `own` of them (rows).
+
+    `keys` (all 3) are those of `Matches`. `others` (rows all) is True where a match is another one,
+    and not known to be of the same picture or text.
+    """
+
+    ranks: Ranks
+    keys: Tensor
+    own: Tensor
+    others: Tensor
+
+    @staticmethod
+    def of(keys: Tensor, counted: bool) -> Everyone:
+        """Ask all processes. Matches that are not `counted` nobody gets to see."""
+        mine = keys if counted else keys[:0]
+        ranks = Ranks.of(len(mine), keys.device)
+        everyone = ranks.rows(mine)
+        own = torch.arange(len(mine), device=keys.device) + ranks.start
+        alike = (mine[:, None, :2] == everyone[None, :, :2]).any(dim=2)
+        return Everyone(ranks, everyone, own, ~alike)
+
+    def mine(self, rows: Tensor) -> Tensor:
+        """The rows of this process's matches, as far as they count."""
+        return rows[: len(self.own)]
+
+    def masked(self, scores: Tensor) -> Tensor:
+        """(rows all) scores, -inf where a match is neither the right one nor a negative."""
+        return scores.masked_fill(~self._counts(), -torch.inf)
+
+    def _counts(self) -> Tensor:
+        return self.others.scatter(1, self.own[:, None], True)
+
+    def cross_entropy(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """(rows all) logits -> the sum of the rows' losses, and how many rows score their own match
+        highest (ties among unequal matches are wrong)."""
+        masked = self.masked(scores.float())
+        lost = functional.cross_entropy(masked, self.own, reduction="sum")
+        return lost, self.hits(masked)
+
+    def hits(self, masked: Tensor) -> Tensor:
+        """How many rows score their own match highest."""
+        right = masked.gather(1, self.own[:, None])
+        rivals = masked.masked_fill(~self.others, -torch.inf)
+        return (right > rivals.amax(dim=1, keepdim=True)).float().sum()
+
+    def sigmoid(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """(rows all) logits -> the sum of all matches' losses, and of the rows' hits."""
+        logits = logits.float()
+        signs = torch.full_like(logits, -1.0).scatter(1, self.own[:, None], 1.0)
+        lost = -functional.logsigmoid(signs * logits)
+        return (lost * self._counts()).sum(), self.hits(self.masked(logits))
+
+
+def best(queries: Tensor, texts: Tensor) -> Tensor:
+    """(rows dim) or (rows queries dim), (all dim) -> (rows all) the best query's product."""
+    if queries.ndim == 2:
+        return queries @ texts.T
+    return (queries @ texts.T).amax(dim=1)
+
+
+def recalls(scores: Tensor, right: Tensor, depths: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
+    """Shares of the rows of scores (rows all) that have something `right` (rows all) among their
+    highest so many, by `recall_at_{depth}`."""
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    hit = right.gather(1, order)
+    shares = {}
+    for depth in depths:
+        found = hit[:, :depth].any(dim=1)
+        shares[f"recall_at_{depth}"] = float(found.float().mean())
+    return shares
+
+
+def unit(rows: Tensor) -> Tensor:
+    """Rows of length one, in fp32."""
+    return functional.normalize(rows.float(), dim=-1)
+
+
+class Temperature(nn.Module):
+    """A learned factor of similarities, which begins as `start` and is `most` at most."""
+
+    def __init__(self, start: float, most: float | None = None) -> None:
+        super().__init__()
+        self.log = nn.Parameter(torch.tensor([start]).log())  # FSDP refuses scalars
+        self.most = most
+
+    def forward(self) -> Tensor:
+        """(1)"""
+        factor = self.log.exp()
+        return factor if self.most is None else factor.clamp(max=self.most)

@@ -1,0 +1,151 @@
+"""`mix`: several objectives on the same samples, by weight. BLIP-2's first stage is three."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from isthmus import hookimpl
+from isthmus.core.contracts import (
+    Loss,
+    Mixed,
+    Objective,
+    PartConfig,
+    Place,
+    Preparer,
+    Sample,
+    Tools,
+)
+from isthmus.core.data.matches import shared
+
+
+class Mix(Objective, name="mix"):
+    """The sum of several objectives' losses, each divided by its own weight over the whole step and
+    multiplied by its `weight` here."""
+
+    class Config(Objective.Config):
+        """Settings of `mix`."""
+
+        of: tuple[Objective.Config, ...] = Field(min_length=2)
+        """The objectives, each with its `weight`; what one takes up of another stands behind it."""
+
+        @property
+        def needs(self) -> frozenset[str]:
+            return frozenset[str]().union(*(each.needs for each in self.of))
+
+        @property
+        def accumulates(self) -> bool:
+            return all(each.accumulates for each in self.of)
+
+        def check(self) -> Iterator[tuple[Place, str]]:
+            names = [each.owner.name for each in self.of]
+            for number, each in enumerate(self.of):
+                name, before = names[number], names[:number]
+                if name in before:
+                    yield ("of", number), f"{name!r} is there already; one has one weight"
+                if name == Mix.name:
+                    yield ("of", number), "a mix in a mix; write its objectives here"
+                for late in sorted(each._owner.follows & set(names) - set(before)):
+                    yield ("of", number), f"{name!r} takes up what {late!r} finds; write it behind"
+
+        def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
+            for each in self.of:
+                yield from each.objections(parts)
+
+    config: Config
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.of = nn.ModuleDict({each.owner.name: each.build() for each in config.of})
+
+    @property
+    def each(self) -> list[Objective]:
+        """The objectives, in order."""
+        return list(self.of.values())  # type: ignore[arg-type]
+
+    def join(self, model: Any) -> None:
+        for objective in self.each:
+            objective.join(model)
+
+    @property
+    def terms(self) -> int:
+        return sum(objective.terms for objective in self.each)
+
+    def weights(self, batch: Mixed) -> tuple[float, ...]:
+        each = zip(self.each, batch.batches, strict=True)
+        return tuple(weight for objective, own in each for weight in objective.weights(own))
+
+    def preparer(self, tools: Tools) -> Preparer:
+        made: list[Preparer] = []
+        which = []
+        for objective in self.each:
+            own = objective.preparer(tools)
+            if own not in made:
+                made.append(own)
+            which.append(made.index(own))
+        return MixedPreparer(tuple(made), tuple(which))
+
+    def forward(self, model: Any, batch: Mixed) -> Loss:
+        # What two objectives would compute of the same matches is computed once, for this pass.
+        batch = shared(batch)
+        sums: list[Tensor] = []
+        metrics: dict[str, tuple[int, Tensor]] = {}
+        for objective, own in zip(self.each, batch.batches, strict=True):
+            loss: Loss = objective(model, own)
+            term = len(sums)
+            sums += [value * objective.config.weight for value in loss.sum.float().reshape(-1)]
+            metrics[f"{objective.name}_loss"] = term, loss.sum.detach()
+            for name, value in loss.metrics.items():
+                metrics[f"{objective.name}_{name}"] = term, value
+        found = {name: _at(term, value, self.terms) for name, (term, value) in metrics.items()}
+        return Loss(torch.stack(sums), self.weights(batch), found)
+
+
+@dataclass(frozen=True)
+class MixedPreparer(Preparer):
+    """Preparers side by side; `which` of them each objective's is."""
+
+    made: tuple[Preparer, ...]
+    which: tuple[int, ...]
+
+    def length(self, sample: Sample) -> int:
+        return self.made[self.which[0]].length(sample)
+
+    def prepare(self, sample: Sample) -> MixedExample:
+        return MixedExample(tuple(preparer.prepare(sample) for preparer in self.made))
+
+    def collate(self, examples: Sequence[MixedExample]) -> Mixed:
+        batches = [
+            preparer.collate([example.each[number] for example in examples])
+            for number, preparer in enumerate(self.made)
+        ]
+        return Mixed(tuple(batches[number] for number in self.which))
+
+
+@dataclass(frozen=True)
+class MixedExample:
+    """One sample, as each preparer made it."""
+
+    each: tuple[Any, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        tokens: int = self.each[0].num_tokens
+        return tokens
+
+
+def _at(term: int, value: Tensor, terms: int) -> Tensor:
+    """(terms) the value in its place, to be divided by its own term's weight."""
+    row = torch.zeros(terms, dtype=value.dtype, device=value.device)
+    row[term : term + value.numel()] = value
+    return row
+
+
+@hookimpl
+def register_objectives(register: Callable[[type], None]) -> None:
+    register(Mix)
