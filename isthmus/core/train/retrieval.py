@@ -6,6 +6,8 @@ they are gathered, each picture and each text once however many matches it is in
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ from isthmus.core.model.contrast import best, recalls
 from isthmus.core.train.parallel import Parallel
 
 ROWS = 256
-"""Pictures that are compared with all texts at once."""
+"""Pictures, or texts, that are compared with all of the others at once."""
 
 
 class Retrieval:
@@ -48,17 +50,29 @@ class Retrieval:
             self.matches |= other[2]
         if not self.matches:
             return {}
-        rows = {key: row for row, key in enumerate(self.pictures)}
-        columns = {key: column for column, key in enumerate(self.texts)}
-        right = torch.zeros(len(rows), len(columns), dtype=torch.bool)
-        for picture, text in self.matches:
-            right[rows[picture], columns[text]] = True
+        pictures = torch.stack(list(self.pictures.values()))
         texts = torch.stack(list(self.texts.values()))
-        chunks = torch.split(torch.stack(list(self.pictures.values())), ROWS)
-        scores = torch.cat([best(chunk, texts) for chunk in chunks])
-        found = {"image_to_text": (scores, right), "text_to_image": (scores.T, right.T)}
-        return {
-            f"{way}_{name}": share
-            for way, each in found.items()
-            for name, share in recalls(*each).items()
+        numbers = {key: number for number, key in enumerate(self.pictures)}
+        columns = {key: number for number, key in enumerate(self.texts)}
+        known = torch.tensor([(numbers[picture], columns[text]) for picture, text in self.matches])
+        ways = {
+            "image_to_text": _shares(pictures, texts, known, best),
+            "text_to_image": _shares(texts, pictures, known.flip(1), lambda a, b: best(b, a).T),
         }
+        return {f"{way}_{name}": share for way, found in ways.items() for name, share in found}
+
+
+def _shares(
+    asked: Tensor, offered: Tensor, known: Tensor, score: Callable[[Tensor, Tensor], Tensor]
+) -> Iterator[tuple[str, float]]:
+    """Recalls of all that is asked, some rows at a time: no table of everything has to be kept.
+    `known` (matches 2) are rows of both that belong together."""
+    sums: dict[str, float] = {}
+    for start in range(0, len(asked), ROWS):
+        rows = asked[start : start + ROWS]
+        inside = known[(known[:, 0] >= start) & (known[:, 0] < start + len(rows))]
+        right = torch.zeros(len(rows), len(offered), dtype=torch.bool)
+        right[inside[:, 0] - start, inside[:, 1]] = True
+        for name, share in recalls(score(rows, offered), right).items():
+            sums[name] = sums.get(name, 0.0) + share * len(rows)
+    return ((name, total / len(asked)) for name, total in sums.items())

@@ -10,12 +10,14 @@ import torch.nn.functional as F
 
 from isthmus.core.contracts import Images
 from isthmus.core.data.matches import VECTORS, shared
+from isthmus.core.train import retrieval as retrieval_room
 from isthmus.core.train.parallel import Parallel
 from isthmus.core.train.retrieval import Retrieval
 from tests.plugins.objectives.matches import matches
 
 
-def test_recall_counts_each_picture_and_each_text_once():
+def test_recall_counts_each_picture_and_each_text_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(retrieval_room, "ROWS", 7)
     torch.manual_seed(0)
     pictures, texts = (F.normalize(torch.randn(n, 6), dim=1) for n in (20, 100))
     texts = F.normalize(texts + 0.7 * pictures.repeat_interleave(5, dim=0), dim=1)
