@@ -30,7 +30,7 @@ def by_hand(engine: Any, batches: Sequence[Any]) -> tuple[float, float]:
     weight = sum(batch.weight for batch in batches)
     loss = torch.zeros(())
     for batch in batches:
-        total, _ = engine.root(batch)
+        (total,), _ = engine.root(batch)
         (total / weight).backward()
         loss += total.detach()
     norm = nn.utils.get_total_norm([p.grad for p in engine.root.parameters() if p.grad is not None])
