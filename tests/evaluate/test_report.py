@@ -159,6 +159,19 @@ def test_published_numbers_of_the_benchmark_stand_beside(tmp_path: Path) -> None
     assert "rows[0].by" in result.stderr
 
 
+def test_a_part_of_the_questions_and_unusual_settings_are_said(tmp_path: Path) -> None:
+    out = evaluation(tmp_path)
+    assert "exact_match, 6 questions</span>" in written(tmp_path)
+    settings = out / "evaluation.yaml"
+    text = settings.read_text()
+    settings.write_text(text.replace("literal: false", "literal: true"))
+    assert "exact_match, 6 questions, literal true</span>" in written(tmp_path)
+    settings.write_text(text.replace("max_questions: null", "max_questions: 2"))
+    result = report(out, "--out", tmp_path / "x.html")
+    assert result.exit_code == 2
+    assert "4 question ids unknown to the benchmark" in result.stderr
+
+
 def test_the_same_answers_give_the_same_bytes(tmp_path: Path) -> None:
     evaluation(tmp_path)
     assert written(tmp_path) == written(tmp_path)

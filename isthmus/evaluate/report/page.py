@@ -83,15 +83,14 @@ def render(sections: Sequence[Section], title: str, rows: Sequence[Row], most: i
 
 
 def _view(section: Section, colours: Mapping[str, int], rows: Sequence[Row]) -> View:
-    benchmark, exam = section.exam.benchmark, section.exam
+    benchmark = section.exam.benchmark
     headline, columns = columns_of(section)
     bars, scale = groups(section, colours)
-    count, whole = len(exam.questions), len(exam.all)
     return View(
         name=section.name,
         kind=benchmark.name,
         about=(benchmark.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " "),
-        size=f"{count:,} questions" if count == whole else f"{count:,} of {whole:,} questions",
+        size=_size(section),
         headline=headline,
         columns=columns,
         lines=lines(section, colours, rows),
@@ -101,6 +100,21 @@ def _view(section: Section, colours: Mapping[str, int], rows: Sequence[Row]) -> 
         pairs=[_compared(pair) for pair in section.pairs],
         notes=list(_notes(section)),
     )
+
+
+def _size(section: Section) -> str:
+    """How many questions, and which settings of the benchmark are not the usual ones."""
+    exam = section.exam
+    count, whole = len(exam.questions), len(exam.all)
+    asked = f"{count:,} questions" if count == whole else f"{count:,} of {whole:,} questions"
+    config = exam.benchmark.config
+    usual = {name: field.get_default() for name, field in type(config).model_fields.items()}
+    own = (
+        f"{name} {str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in config
+        if isinstance(value, bool | int | str) and value != usual[name]
+    )
+    return ", ".join([asked, *own])
 
 
 def _compared(pair: Pair) -> str:
