@@ -144,6 +144,20 @@ def test_numbers_are_those_of_the_scores(tmp_path: Path) -> None:
     assert found["samples"][4]["answers"][0]["controls"]["blank"]["text"] == "blue"
 
 
+def test_many_scores_stand_in_one_table(tmp_path: Path) -> None:
+    row = {"question_id": 1, "text": "?", "answer": "a"}
+    data = write_lines(tmp_path / "questions.jsonl", [row, {**row, "question_id": 2}])
+    exam = {"type": "exact_match", "data": str(data)}
+    given = {(f"model{n}", "ab"[n % 2], ""): {1: "a", 2: "b" * (n % 3)} for n in range(8)}
+    write_evaluation(tmp_path / "out", {"a": exam, "b": exam}, given)
+    page = Elements(written(tmp_path))
+    assert [a for t, a in page.found if t == "article"] == []
+    assert ("table", {"class": "overview"}) in page.found
+    # Four models were asked the one benchmark, and four the other.
+    assert page.words.count("-") == 8
+    assert page.words.count("50.0") >= 8
+
+
 def test_published_numbers_of_the_benchmark_stand_beside(tmp_path: Path) -> None:
     evaluation(tmp_path)
     row = {"benchmark": "exact_match", "model": "Theirs", "source": "A paper"}
