@@ -12,13 +12,17 @@ import pytest
 from PIL import Image
 
 from isthmus.core.assistant import load as load_assistant
+from isthmus.core.chat import Journal
 from isthmus.core.config import load
 from isthmus.core.contracts import JudgedBenchmark, Question, Reply
 from isthmus.errors import ConfigError, DataError, InputError
 from isthmus.evaluate.choice import chosen, others
 from isthmus.evaluate.config import EvaluationConfig
 from isthmus.evaluate.evaluation import Evaluation
+from isthmus.evaluate.judging import Jury
+from tests.evaluate.bench import jury_of, says
 from tests.evaluate.toys import write_lines
+from tests.loopback import loopback
 from tests.tiny_run import MODEL, save_tiny_run
 
 COLOURS = ("red", "blue", "white", "black")
@@ -304,3 +308,34 @@ def test_answers_that_need_a_judge_wait_for_one(models: Path, data: Path) -> Non
     (place / "reviews.jsonl").write_text(reviews.replace('"answer_id": "', '"answer_id": "x'))
     with pytest.raises(DataError, match="review of another answer to question v1_0"):
         evaluation.results()
+
+
+def test_a_jury_is_a_judge_of_what_was_answered(models: Path, data: Path) -> None:
+    rows = {
+        f"v1_{number}": {
+            "question": "What?",
+            "answer": colour,
+            "imagename": f"{colour}.png",
+            "capability": ["rec"],
+        }
+        for number, colour in enumerate(COLOURS)
+    }
+    (data.parent / "mm-vet.json").write_text(json.dumps(rows))
+    (data.parent / "images").symlink_to(data.parent)
+    benchmark = {"type": "mm_vet", "data": str(data.parent / "mm-vet.json")}
+    evaluation = carry_out(config(models, data, benchmarks={"colours": benchmark}))
+    with (
+        loopback(lambda asked: says(asked, "0.5")) as server,
+        Journal(data.parent / "journal.sqlite") as journal,
+    ):
+        evaluation.judge(Jury(jury_of(server.url), journal))
+        (section,) = evaluation.results()
+    (entry,) = section.entries
+    assert entry.scores is not None
+    assert entry.scores.by == {"rec": 50, "total": 50}
+    assert {
+        name: looked.scores.score for name, looked in entry.controls.items() if looked.scores
+    } == {
+        "blank": 50,
+        "shuffled": 50,
+    }

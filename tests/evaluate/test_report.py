@@ -144,6 +144,20 @@ def test_numbers_are_those_of_the_scores(tmp_path: Path) -> None:
     assert found["samples"][4]["answers"][0]["controls"]["blank"]["text"] == "blue"
 
 
+def test_many_scores_stand_in_one_table(tmp_path: Path) -> None:
+    row = {"question_id": 1, "text": "?", "answer": "a"}
+    data = write_lines(tmp_path / "questions.jsonl", [row, {**row, "question_id": 2}])
+    exam = {"type": "exact_match", "data": str(data)}
+    given = {(f"model{n}", "ab"[n % 2], ""): {1: "a", 2: "b" * (n % 3)} for n in range(8)}
+    write_evaluation(tmp_path / "out", {"a": exam, "b": exam}, given)
+    page = Elements(written(tmp_path))
+    assert [a for t, a in page.found if t == "article"] == []
+    assert ("table", {"class": "overview"}) in page.found
+    # Four models were asked the one benchmark, and four the other.
+    assert page.words.count("-") == 8
+    assert page.words.count("50.0") >= 8
+
+
 def test_published_numbers_of_the_benchmark_stand_beside(tmp_path: Path) -> None:
     evaluation(tmp_path)
     row = {"benchmark": "exact_match", "model": "Theirs", "source": "A paper"}
@@ -157,6 +171,19 @@ def test_published_numbers_of_the_benchmark_stand_beside(tmp_path: Path) -> None
     result = report(tmp_path / "out", "--out", tmp_path / "x.html", "--published", more)
     assert result.exit_code == 2
     assert "rows[0].by" in result.stderr
+
+
+def test_a_part_of_the_questions_and_unusual_settings_are_said(tmp_path: Path) -> None:
+    out = evaluation(tmp_path)
+    assert "exact_match, 6 questions</span>" in written(tmp_path)
+    settings = out / "evaluation.yaml"
+    text = settings.read_text()
+    settings.write_text(text.replace("literal: false", "literal: true"))
+    assert "exact_match, 6 questions, literal true</span>" in written(tmp_path)
+    settings.write_text(text.replace("max_questions: null", "max_questions: 2"))
+    result = report(out, "--out", tmp_path / "x.html")
+    assert result.exit_code == 2
+    assert "4 question ids unknown to the benchmark" in result.stderr
 
 
 def test_the_same_answers_give_the_same_bytes(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from isthmus.evaluate.scoring import Scores
 
 Values = Mapping[str, float | None]
 
-CONTROLS = {"blank": "grey pictures", "shuffled": "other questions' pictures"}
+CONTROLS = {"blank": "grey pictures", "shuffled": "other pictures"}
 FREQUENT = "most frequent answer"
 MANY = 40
 """Categories that a report shows, at most: the largest ones."""
