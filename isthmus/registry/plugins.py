@@ -71,6 +71,7 @@ BUILT_IN = tuple(
         "chat_models.replay",
         "chat_models.transformers",
         "chat_models.isthmus",
+        "chat_models.symbolic",
         "recipes.conversation",
         "recipes.detail",
         "recipes.reasoning",
