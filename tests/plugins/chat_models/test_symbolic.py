@@ -150,8 +150,8 @@ def test_what_a_caption_names_is_never_absent():
 
 
 def test_a_category_that_the_annotators_did_not_look_for_is_never_absent():
-    asked = Scene("s", "s.jpg", ("A digit.",), (Instance("7", (0.1, 0.1, 0.2, 0.2)),
-                                                Instance("seven", (0.4, 0.1, 0.6, 0.2))))  # fmt: skip
+    boxes = (Instance("7", (0.1, 0.1, 0.2, 0.2)), Instance("seven", (0.4, 0.1, 0.6, 0.2)))
+    asked = Scene("s", "s.jpg", ("A digit.",), boxes)
     assert not re.search(r"\b(is|are|see|shows) no\b", everything(asked))
 
 

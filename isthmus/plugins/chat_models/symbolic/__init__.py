@@ -72,14 +72,15 @@ def conversation(seen: Seen, rng: random.Random) -> str:
     chosen = list(gists(seen, rng))[-1:]
     most = rng.randint(*TURNS)
     found = _mixed([fact for family in FAMILIES for fact in family(seen, rng)], rng)
-    asked = {chosen[0].exchange.question} if chosen else set()
+    asked = {text for fact in chosen for text in (fact.exchange.question, fact.exchange.answer)}
     said: set[tuple[str, tuple[str, ...]]] = set()
     for fact in found:
         topic = "presence" if fact.topic in REPEATED else fact.topic
         about = topic, tuple(sorted(fact.subjects))
-        if len(chosen) < most and about not in said and fact.exchange.question not in asked:
+        words = {fact.exchange.question, fact.exchange.answer}
+        if len(chosen) < most and about not in said and not words & asked:
             said.add(about)
-            asked.add(fact.exchange.question)
+            asked |= words
             chosen.append(fact)
     return write_exchanges([fact.exchange for fact in chosen])
 

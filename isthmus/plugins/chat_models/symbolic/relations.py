@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import pairwise
 
 from isthmus.core.contracts import Box
 from isthmus.plugins.chat_models.symbolic.fact import Fact, ask, listed, pairs
@@ -114,7 +115,7 @@ def orders(seen: Seen, rng: random.Random) -> Iterator[Fact]:
     said = f"From left to right they are {listed([f'the {name}' for name in names])}."
     steps = tuple(
         f"The {a} ends before the {b} begins, so it is to the left of it."
-        for a, b in zip(names, names[1:], strict=False)
+        for a, b in pairwise(names)
     )
     what = listed([mixed[0], *(f"the {name}" for name in mixed[1:])])
     forms = ORDER if len(row) == 3 else (ORDER[0], ORDER[2])

@@ -30,7 +30,7 @@ TOTAL = (
 )
 LEAVE = (
     "if one {a} went away, how many {a_many} and {b_many} together would be left?",
-    "suppose that one {a} were taken out of the {see}. How many {a_many} and {b_many} remain in all?",
+    "suppose that one {a} left the {see}. How many {a_many} and {b_many} remain in all?",
 )
 KIND = (
     "how many {kind} are there in the {see} in all?",
@@ -38,7 +38,7 @@ KIND = (
     "what is the total number of {kind} here?",
 )
 PAIRS = (
-    "could each {a} have a {b} of its own here?",
+    "could each {a} have {its} of its own here?",
     "is there one {b} for every {a} in this {see}?",
 )
 KINDS = {
@@ -59,7 +59,8 @@ def sums(seen: Seen, rng: random.Random) -> Iterator[Fact]:
     for a, b in ((a, b) for i, a in enumerate(names) for b in names[i + 1 :]):
         if seen.counted[a] < seen.counted[b]:
             a, b = b, a
-        yield from _pair(seen, rng, a, b)
+        if seen.counted[a] > 1:  # one of each is not worth a sum
+            yield from _pair(seen, rng, a, b)
 
 
 def _pair(seen: Seen, rng: random.Random, a: str, b: str) -> Iterator[Fact]:
@@ -92,7 +93,7 @@ def _pair(seen: Seen, rng: random.Random, a: str, b: str) -> Iterator[Fact]:
         said = f"Yes, there would be enough: {both}."
     else:
         said = f"No, there would not be enough: there {_be(m)} {both}."
-    names = {"a": first.one, "b": second.one}
+    names = {"a": first.one, "b": second.one, "its": second.a}
     pair_steps = (f"There {_be(x)} {first.number(x)}.", f"There {_be(y)} {second.number(y)}.")
     yield Fact("pairs", (a, b), said, ask(rng, PAIRS, said, **names), pair_steps)
 

@@ -13,7 +13,7 @@ from isthmus.plugins.chat_models.symbolic.seen import Seen, area
 
 LINE = (
     "could a straight upright line be drawn that has the {a} on one side and the {b} on the other?",
-    "if the {see} were cut in two by one upright cut, could the {a} and the {b} end up apart and whole?",
+    "could one upright cut through the {see} keep the {a} and the {b} apart, and both whole?",
 )
 HALF = (
     "does the {one} take up more than half of the {see}, and how can one tell?",
