@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.cli.plugins import type_words
-from isthmus.core.contracts import Config, runtime_arguments
+from isthmus.core.chat import AskConfig
+from isthmus.core.contracts import ChatParameters, Config, runtime_arguments
 from isthmus.core.model.config import ModelConfig
 from isthmus.core.train import config as run
 from isthmus.registry import get_registry, hookspecs
+from isthmus.synthesize import config as synthesis
 
 FILE = Path(__file__).with_name("reference.md")
 SECTIONS = (
@@ -33,12 +35,24 @@ SECTIONS = (
     (run.FeaturesConfig, "`features:`"),
 )
 
+SYNTHESIS = (
+    (synthesis.SynthesisConfig, "The whole file of `isthmus synthesize`"),
+    (synthesis.ScenesConfig, "`scenes:`"),
+    (synthesis.ColumnsConfig, "`scenes.columns:`"),
+    (ChatParameters, "`parameters:`"),
+    (AskConfig, "`ask:`"),
+    (synthesis.QualityConfig, "`quality:`"),
+)
+
 
 def reference() -> str:
     """The whole page."""
     lines = ["# Reference", "", "Made by `python docs/generate.py`; do not edit.", ""]
     lines += ["## A run, field by field", ""]
     for config, title in SECTIONS:
+        lines += [f"### {title}", "", summary(config), "", *fields(config), ""]
+    lines += ["## A synthesis, field by field", ""]
+    for config, title in SYNTHESIS:
         lines += [f"### {title}", "", summary(config), "", *fields(config), ""]
     lines += ["## Built-in parts", ""]
     for entry in get_registry().entries():

@@ -1,7 +1,7 @@
 """The plan: which recipe is asked about which scene, how often, and with which seed.
 
 It follows from the configuration and the scenes alone, in the scenes' order, so that every process
-that makes it makes the same one and a shard is every so-manieth scene of it.
+that makes it makes the same one. A shard of four has every fourth scene.
 """
 
 from __future__ import annotations
