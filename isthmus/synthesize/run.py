@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from isthmus.core.chat import Journal, Watcher, ask
+from isthmus.core.chat import Journal, Watcher, ask, take
 from isthmus.core.config import check
 from isthmus.errors import InputError
 from isthmus.synthesize.config import SynthesisConfig
@@ -104,5 +104,5 @@ def merge(folder: Path) -> Outcome:
     with Journal(folder / JOURNAL) as journal:
         for path in found:
             with Journal(path, read_only=True) as part:
-                journal.take(part)
+                take(journal, part)
     return derive(config)

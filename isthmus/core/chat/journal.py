@@ -8,10 +8,8 @@ derived again for nothing: better, or after a crash. Rows are only ever added. W
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from typing import Self
@@ -129,20 +127,6 @@ class Journal:
                 call = Call(*values)
                 if crc(call.key, call.raw) == written:
                     yield call
-
-    def take(self, other: Journal) -> int:
-        """Add the calls and refusals of another journal that this one has not; how many. Raises
-        WorkError where the disk does not take them."""
-        mine: Counter[Call | Refusal] = Counter(chain(self.calls(), self.refusals()))
-        rows: list[Call | Refusal] = []
-        theirs: Iterator[Call | Refusal] = chain(other.calls(), other.refusals())
-        for row in theirs:
-            if mine[row]:
-                mine[row] -= 1
-            else:
-                rows.append(row)
-        self.write(rows)
-        return len(rows)
 
     def write(self, rows: Sequence[Call | Refusal]) -> None:
         """Add these in one transaction; they are on the disk when it returns. Raises WorkError

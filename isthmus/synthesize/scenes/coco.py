@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from isthmus.core.contracts import Instance, Scene
-from isthmus.core.data.rows import read_object
+from isthmus.core.data.records import reason
+from isthmus.core.data.rows import read_text
 from isthmus.errors import DataError
 from isthmus.synthesize.config import ScenesConfig
 from isthmus.synthesize.scenes.scenes import Scenes, box_of, vocabulary_of
 
 KINDS = ("captions", "instances")
+UNREAD = {"segmentation", "area", "license", "coco_url", "flickr_url", "date_captured"}
+"""Most of a file, and nothing that is needed."""
 
 
 def coco_files(path: Path) -> list[Path]:
@@ -50,7 +54,7 @@ class CocoScenes(Scenes):
         instances: dict[int, list[Instance]] = defaultdict(list)
         categories: list[str] = []
         for file in files:
-            found = read_object(file)
+            found = _read(file)
             try:
                 for image in found["images"]:
                     size = int(image["width"]), int(image["height"])
@@ -101,3 +105,20 @@ class CocoScenes(Scenes):
                 crowd = bool(each.get("iscrowd", 0))
                 category = names[each["category_id"]]
                 instances[each["image_id"]].append(Instance(category, box, crowd))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The file without what is not needed, let go of while it is parsed."""
+
+    def lean(found: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in found.items() if key not in UNREAD}
+
+    try:
+        found = json.loads(read_text(file), object_hook=lean)
+    except RecursionError:
+        raise DataError(f"{file}: nested too deeply") from None
+    except ValueError as error:
+        raise DataError(f"{file}: not JSON ({reason(error)})") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{file}: one JSON object {{...}} is needed, as COCO has it")
+    return found
