@@ -15,7 +15,7 @@ from isthmus.core.contracts import ChatModel, ChatReply, ChatRequest, Exchange
 from isthmus.core.scene import write_exchanges
 from isthmus.errors import ChatRefused
 from isthmus.plugins.chat_models.symbolic.fact import Fact
-from isthmus.plugins.chat_models.symbolic.gist import gists, tints
+from isthmus.plugins.chat_models.symbolic.gist import gists, tints, told
 from isthmus.plugins.chat_models.symbolic.places import places, spread
 from isthmus.plugins.chat_models.symbolic.presence import absence, counts, presence, things
 from isthmus.plugins.chat_models.symbolic.relations import heights, orders, sides, sizes
@@ -25,8 +25,11 @@ from isthmus.plugins.chat_models.symbolic.thoughts import certainties, halves, l
 
 VERSION = 1
 """Changes with what it says: replies of another version are asked for again."""
-FAMILIES = (presence, counts, absence, things, tints, places, spread, sides, heights, sizes, orders,
-            sums, kinds)  # fmt: skip
+FAMILIES = (
+    *(told, presence, counts, absence, things, tints, places, spread),
+    *(sides, heights, sizes, orders, sums, kinds),
+)
+"""Of what a conversation is made."""
 TURNS = (4, 7)
 REPEATED = {"presence", "count", "several", "exactly"}
 """Topics that say the same of a category; a conversation has one of them."""
