@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,8 +23,12 @@ def check(
     file: Annotated[Path, typer.Argument(help="The YAML file.")],
     overrides: Overrides = None,
 ) -> None:
-    """Name every problem of a YAML file, or sum up the run that it describes."""
-    from isthmus.core.config import load
+    """Name every problem of a YAML file, or sum up the run or synthesis that it describes."""
+    from isthmus.core.config import load, read
+
+    if read(file).values.keys() & {"scenes", "teacher"}:
+        _check_synthesis(file, overrides or ())
+        return
     from isthmus.core.train.config import RunConfig
 
     run = load(RunConfig, file, overrides or ())
@@ -47,6 +51,23 @@ def schema() -> None:
     from isthmus.core.train.config import RunConfig
 
     typer.echo(json.dumps(schema(RunConfig), indent=2))
+
+
+def _check_synthesis(file: Path, overrides: Sequence[str]) -> None:
+    from isthmus.core.config import load
+    from isthmus.synthesize import SynthesisConfig
+
+    made = load(SynthesisConfig, file, overrides)
+    out = console()
+    out.print(f"{file}: no problems\n", markup=False)
+    rows = [(recipe.owner.name, f"{recipe.weight:g}") for recipe in made.recipes]
+    out.print(table(("recipe", "weight"), rows))
+    out.print(f"\nteacher: {made.teacher.owner.name}", markup=False)
+    out.print(f"scenes: {made.scenes.path}", markup=False, soft_wrap=True)
+    named = [("scenes.path", made.scenes.path), ("scenes.images", made.scenes.images)]
+    for place, path in named:
+        if path is not None and not path.exists():
+            out.print(f"not here yet: {place}: {path}", markup=False, soft_wrap=True)
 
 
 def _parts(run: RunConfig) -> list[tuple[str, str, str]]:

@@ -78,6 +78,15 @@ def test_errors_say_what_to_write_instead(tmp_path: Path, arguments: list[Any], 
     assert said in result.output
 
 
+def test_config_check_checks_a_synthesis_too(tmp_path: Path):
+    result = CliRunner().invoke(app, ["config", "check", str(EXAMPLE)])
+    assert result.exit_code == 0, result.output
+    assert "no problems" in result.output
+    assert "not here yet" not in result.output
+    wrong = ["config", "check", str(EXAMPLE), "--set", "quality.grunding=flag"]
+    assert "Did you mean 'grounding'" in CliRunner().invoke(app, wrong).output
+
+
 def test_it_loads_no_torch(tmp_path: Path):
     code = (
         "import sys; from typer.testing import CliRunner; from isthmus.cli import app\n"

@@ -186,3 +186,23 @@ def test_images_and_questions_of_evaluations_are_guarded(tmp_path: Path):
     assert reason(leaks.check, "000000296285.jpg", safe) == ""
     asked = [Exchange(f"<image>\n{question.upper()}", "A cab.")]
     assert reason(leaks.check, "b.jpg", asked) == "leaked_question"
+
+
+def test_near_duplicates_are_those_that_counting_runs_finds():
+    """Against the Jaccard index itself, for texts of which ever more words are changed."""
+    import random
+
+    rng, found = random.Random(0), []
+    for trial in range(60):
+        words = [f"w{trial}x{i}" for i in range(200)]
+        other = list(words)
+        for at in rng.sample(range(200), trial % 6):
+            other[at] = "other"
+        runs = [{tuple(text[i : i + 5]) for i in range(196)} for text in (words, other)]
+        exact = len(runs[0] & runs[1]) / len(runs[0] | runs[1])
+        seen = Duplicates(0.9)
+        seen.check("a", "r", "1", [Exchange("Q?", " ".join(words))])
+        near = reason(seen.check, "b", "r", "2", [Exchange("R?", " ".join(other))])
+        found.append((exact, bool(near)))
+    assert all(near for exact, near in found if exact > 0.97)
+    assert not any(near for exact, near in found if exact < 0.8)
