@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.cli.plugins import type_words
-from isthmus.core.contracts import Config, runtime_arguments
+from isthmus.core.chat import AskConfig
+from isthmus.core.contracts import ChatParameters, Config, runtime_arguments
 from isthmus.core.model.config import ModelConfig
 from isthmus.core.model.settings import Settings
 from isthmus.core.train import config as run
 from isthmus.core.train.evaluate_config import EvaluateConfig
 from isthmus.evaluate.config import EvaluationConfig
 from isthmus.registry import get_registry, hookspecs
+from isthmus.synthesize import config as synthesis
 
 FILE = Path(__file__).with_name("reference.md")
 SECTIONS = (
@@ -41,6 +43,15 @@ EVALUATION = (
     (Settings, "`generation:`"),
 )
 
+SYNTHESIS = (
+    (synthesis.SynthesisConfig, "The whole file of `isthmus synthesize`"),
+    (synthesis.ScenesConfig, "`scenes:`"),
+    (synthesis.ColumnsConfig, "`scenes.columns:`"),
+    (ChatParameters, "`parameters:`"),
+    (AskConfig, "`ask:`"),
+    (synthesis.QualityConfig, "`quality:`"),
+)
+
 
 def reference() -> str:
     """The whole page."""
@@ -50,6 +61,9 @@ def reference() -> str:
         lines += [f"### {title}", "", summary(config), "", *fields(config), ""]
     lines += ["## An evaluation, field by field", ""]
     for config, title in EVALUATION:
+        lines += [f"### {title}", "", summary(config), "", *fields(config), ""]
+    lines += ["## A synthesis, field by field", ""]
+    for config, title in SYNTHESIS:
         lines += [f"### {title}", "", summary(config), "", *fields(config), ""]
     lines += ["## Built-in parts", ""]
     for entry in get_registry().entries():

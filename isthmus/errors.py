@@ -6,7 +6,8 @@
     |   |-- PartError           a part that is unknown, ambiguous or misused
     |   |-- DataError           a record or a file of the data
     |   |   |-- ImageError      a picture that cannot be read
-    |   |   `-- Unsupervised    a sample in which nothing is to be learnt
+    |   |   |-- Unsupervised    a sample in which nothing is to be learnt
+    |   |   `-- Rejected        a teacher's reply that no sample is made of
     |   `-- CheckpointError     a folder that is no whole checkpoint
     `-- WorkError               the work itself failed            exit code 1
         |-- NonFiniteLoss       a loss or gradient that is NaN or infinite
@@ -81,6 +82,15 @@ class ImageError(DataError):
 
 class Unsupervised(DataError):
     """A sample in which nothing is to be learnt: no answer, or cut off before it."""
+
+
+class Rejected(DataError):
+    """A teacher's reply that no sample is made of. `reason` is the word under which it is counted
+    (`unparsable`, `turn_order`); the message says what was found."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class CheckpointError(InputError):

@@ -21,7 +21,7 @@ ENGINE = {
     "core.train",
     "core.assistant",
 }
-CORE = ENGINE | {"core.chat"}
+CORE = ENGINE | {"core.chat", "core.scene"}
 VERBS = {"synthesize", "evaluate", "experiment", "interop", "serve"}
 
 MAY_IMPORT = {
@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "core.train": ENGINE - {"core.train", "core.assistant"} | {"registry"} | CONTRACTS,
     "core.assistant": ENGINE - {"core.assistant"} | {"registry"} | CONTRACTS,
     "core.chat": {"core.data", *CONTRACTS},
+    "core.scene": {"core.data", *CONTRACTS},
     **{verb: CORE | {"registry"} | CONTRACTS for verb in VERBS},
     "cli": CORE | VERBS | {"registry", "public"} | CONTRACTS,
     "plugins": CORE | {"public"} | CONTRACTS,

@@ -17,6 +17,8 @@ from isthmus.core.contracts import Grid, Question
 from isthmus.core.model.config import ModelConfig
 from isthmus.evaluate.published import published as published_rows
 from isthmus.registry import discover, get_registry
+from isthmus.synthesize.config import ScenesConfig
+from isthmus.synthesize.quality import REASONS
 from isthmus.testing import check_benchmark
 from tests.evaluate.bench import bench, says
 from tests.loopback import loopback
@@ -198,3 +200,17 @@ def test_every_chat_model_of_the_page_is_one(
     (site.folder / "my_parts").mkdir()
     (site.folder / "my_parts" / "parrot.py").write_text(parrot)
     run(test, "test_my_parrot.py")["test_parrot_keeps_the_contract"]()
+
+
+def test_the_recipe_of_the_page_keeps_the_contract_and_its_scenes_are_read(site: Site) -> None:
+    for text in blocks("synthesize.md", "yaml"):
+        assert ScenesConfig.model_validate(yaml.safe_load(text)["scenes"])
+    riddle, test = blocks("synthesize.md")
+    (site.folder / "my_parts").mkdir()
+    (site.folder / "my_parts" / "riddle.py").write_text(riddle)
+    run(test, "test_my_riddle.py")["test_riddle_keeps_the_contract"]()
+
+
+def test_the_page_names_every_reason() -> None:
+    page = (REPOSITORY / "docs" / "synthesize.md").read_text()
+    assert [reason for reason in REASONS if f"`{reason}`" not in page] == []

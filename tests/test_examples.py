@@ -10,17 +10,20 @@ from isthmus.core.config import dump, load
 from isthmus.core.contracts import Config
 from isthmus.core.train.config import RunConfig
 from isthmus.evaluate.config import EvaluationConfig
+from isthmus.synthesize import SynthesisConfig
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 FILES = sorted(EXAMPLES.rglob("*.yaml"))
 
 
 def class_of(file: Path) -> type[Config]:
+    if file.name.startswith("synthesize"):
+        return SynthesisConfig
     return EvaluationConfig if file.name == "evaluate.yaml" else RunConfig
 
 
-def test_there_are_examples_of_both() -> None:
-    assert {class_of(file) for file in FILES} == {EvaluationConfig, RunConfig}
+def test_there_are_examples_of_all() -> None:
+    assert {class_of(file) for file in FILES} == {EvaluationConfig, RunConfig, SynthesisConfig}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(EXAMPLES)))
@@ -43,3 +46,10 @@ def test_the_demo_is_evaluated_on_what_it_trained() -> None:
     evaluation = load(EvaluationConfig, EXAMPLES / "demo" / "evaluate.yaml")
     run = load(RunConfig, EXAMPLES / "demo" / "demo.yaml")
     assert evaluation.models["sighted"].resolve() == (EXAMPLES.parent / run.out).resolve()
+
+
+def test_the_example_with_an_endpoint_asks_for_the_published_mix():
+    config = load(SynthesisConfig, EXAMPLES / "synthesize.yaml")
+    assert config.samples == 158_000
+    weights = {recipe.owner.name: recipe.weight for recipe in config.recipes}
+    assert weights == {"conversation": 58, "detail": 23, "reasoning": 77}

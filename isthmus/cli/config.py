@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +16,7 @@ from isthmus.cli.options import Overrides
 if TYPE_CHECKING:
     from isthmus.core.train.config import RunConfig, StageConfig
     from isthmus.evaluate.config import EvaluationConfig
+    from isthmus.synthesize import SynthesisConfig
 
 app = typer.Typer(no_args_is_help=True, help="Check a YAML file, or print its JSON Schema.")
 
@@ -25,9 +26,12 @@ class Kind(StrEnum):
 
     run = "run"
     evaluation = "evaluation"
+    synthesis = "synthesis"
 
 
-VERB = {Kind.run: "train", Kind.evaluation: "evaluate"}
+VERB = {Kind.run: "train", Kind.evaluation: "evaluate", Kind.synthesis: "synthesize"}
+KEYS = {Kind.evaluation: {"models", "benchmarks"}, Kind.synthesis: {"scenes", "teacher"}}
+"""By which a file is told from one of a run."""
 
 
 @app.command()
@@ -35,17 +39,23 @@ def check(
     file: Annotated[Path, typer.Argument(help="The YAML file.")],
     overrides: Overrides = None,
 ) -> None:
-    """Name every problem of a YAML file, or sum up the run or evaluation that it describes."""
+    """Name every problem of a YAML file, or sum up the run, evaluation or synthesis that it
+    describes."""
     from isthmus.core.config import override, read, typed
-    from isthmus.core.train.config import RunConfig
 
     document = read(file)
-    kind = Kind.evaluation if {"models", "benchmarks"} & document.values.keys() else Kind.run
+    given = document.values.keys()
+    kind = next((kind for kind, keys in KEYS.items() if keys & given), Kind.run)
     cls = _class(kind)
     found = typed(cls, override(document, overrides or (), cls))
     out = console()
     out.print(f"{file}: no problems\n", markup=False)
-    for shown in _run(found) if isinstance(found, RunConfig) else _evaluation(found):
+    shows: dict[Kind, Callable[[Any], Iterator[Any]]] = {
+        Kind.run: _run,
+        Kind.evaluation: _evaluation,
+        Kind.synthesis: _synthesis,
+    }
+    for shown in shows[kind](found):
         out.print(shown)
     needed = ((name, value) for name, value in found if name != "out")
     if absent := [line for name, value in needed for line in _absent(value, name)]:
@@ -57,7 +67,7 @@ def check(
 @app.command()
 def schema(
     kind: Annotated[
-        Kind, typer.Argument(help="Of a run's YAML, or of an evaluation's.")
+        Kind, typer.Argument(help="Of a run's, evaluation's or synthesis' YAML.")
     ] = Kind.run,
 ) -> None:
     """Print the JSON Schema of a YAML, with every installed part in it."""
@@ -69,8 +79,14 @@ def schema(
 def _class(kind: Kind) -> Any:
     from isthmus.core.train.config import RunConfig
     from isthmus.evaluate.config import EvaluationConfig
+    from isthmus.synthesize import SynthesisConfig
 
-    return RunConfig if kind is Kind.run else EvaluationConfig
+    classes = {
+        Kind.run: RunConfig,
+        Kind.evaluation: EvaluationConfig,
+        Kind.synthesis: SynthesisConfig,
+    }
+    return classes[kind]
 
 
 def _run(run: RunConfig) -> Iterator[Any]:
@@ -85,6 +101,12 @@ def _evaluation(evaluation: EvaluationConfig) -> Iterator[Any]:
     yield ""
     benchmarks = evaluation.benchmarks.items()
     yield table(("benchmark", "type"), ((name, each.owner.name) for name, each in benchmarks))
+
+
+def _synthesis(made: SynthesisConfig) -> Iterator[Any]:
+    yield table(("recipe", "weight"), ((r.owner.name, f"{r.weight:g}") for r in made.recipes))
+    yield ""
+    yield f"teacher: {made.teacher.owner.name}"
 
 
 def _parts(run: RunConfig) -> list[tuple[str, str, str]]:

@@ -19,6 +19,7 @@ from isthmus.registry.hookspecs import COMMANDS
 
 VERBS = {
     "train": ("isthmus.cli.train:train", "Train a model as one YAML file says."),
+    "synthesize": ("isthmus.cli.synthesize:app", "Make instruction data from captions and boxes."),
     "generate": ("isthmus.cli.generate:generate", "Answer a file of questions about images."),
     "chat": ("isthmus.cli.chat:chat", "Talk with a model about an image, in the terminal."),
     "evaluate": ("isthmus.cli.evaluate:evaluate", "Ask models benchmarks, and score the answers."),

@@ -6,7 +6,7 @@ an entry point of group `isthmus` whose value is the module:
     [project.entry-points.isthmus]
     my_parts = "my_package.parts"
 
-The first ten hooks offer parts: they are called once, with a function that takes a class.
+The first eleven hooks offer parts: they are called once, with a function that takes a class.
 The last five hear what a training run does, on its main process.
 
 A verb of the command line comes by another group, whose names are read without importing
@@ -39,6 +39,7 @@ PART_HOOKS = {
     "tuner": "register_tuners",
     "benchmark": "register_benchmarks",
     "chat_model": "register_chat_models",
+    "recipe": "register_recipes",
 }
 """Kind of part -> the hook that offers parts of it."""
 
@@ -145,6 +146,15 @@ def register_chat_models(register: Register) -> None:
 
     def register_chat_models(register):
         register(MyEndpoint)
+    """
+
+
+@hookspec
+def register_recipes(register: Register) -> None:
+    """Offer recipes: what a teacher is asked about a scene, and how its reply becomes a sample.
+
+    def register_recipes(register):
+        register(MyRiddles)
     """
 
 

@@ -89,6 +89,11 @@ BUILT_IN = tuple(
         "chat_models.replay",
         "chat_models.transformers",
         "chat_models.isthmus",
+        "chat_models.symbolic",
+        "recipes.conversation",
+        "recipes.detail",
+        "recipes.reasoning",
+        "recipes.caption_pairs",
     )
 )
 """Modules of the built-in parts; they come in through the same door as a stranger's."""

@@ -16,6 +16,7 @@ from isthmus.testing.encoder import check_encoder
 from isthmus.testing.llm import check_llm
 from isthmus.testing.objective import check_objective
 from isthmus.testing.promises import ContractBroken
+from isthmus.testing.recipe import check_recipe
 from isthmus.testing.source import check_source
 from isthmus.testing.template import check_template
 from isthmus.testing.text_encoder import check_text_encoder
@@ -40,6 +41,7 @@ __all__ = [
     "check_encoder",
     "check_llm",
     "check_objective",
+    "check_recipe",
     "check_source",
     "check_template",
     "check_text_encoder",

@@ -215,7 +215,8 @@ def test_examples_pass_the_check_and_the_schema(path: Path) -> None:
 
     result = run("check", path)
     assert result.exit_code == 0, result.stderr
-    kind = "evaluation" if path.name == "evaluate.yaml" else "run"
+    kinds = {"evaluate": "evaluation", "synthesize": "synthesis"}
+    kind = next((kind for name, kind in kinds.items() if path.name.startswith(name)), "run")
     whole = Draft202012Validator(json.loads(run("schema", kind).stdout))
     assert list(whole.iter_errors(read(path).values)) == []
 

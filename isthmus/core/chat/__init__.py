@@ -16,6 +16,7 @@ from isthmus.core.chat.keys import Keys
 from isthmus.core.chat.progress import Progress, Watcher
 from isthmus.core.chat.retry import failure_of, one_line, retry_after
 from isthmus.core.chat.settled import Missing, Settled
+from isthmus.core.chat.taking import take
 from isthmus.core.chat.words import whole, whole_turns
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "failure_of",
     "one_line",
     "retry_after",
+    "take",
     "whole",
     "whole_turns",
 ]

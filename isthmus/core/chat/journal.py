@@ -117,6 +117,17 @@ class Journal:
             ).fetchall()
         return {(asked, model): count for asked, model, count in rows}
 
+    def calls(self) -> Iterator[Call]:
+        """Every call, in the order in which they were written; a row that the disk has changed
+        since is passed over."""
+        columns = ", ".join(Call.__slots__)
+        with self._reading():
+            query = f"SELECT {columns}, crc FROM calls ORDER BY number"  # noqa: S608
+            for *values, written in self._database.execute(query):
+                call = Call(*values)
+                if crc(call.key, call.raw) == written:
+                    yield call
+
     def write(self, rows: Sequence[Call | Refusal]) -> None:
         """Add these in one transaction; they are on the disk when it returns. Raises WorkError
         where the disk does not take them."""

@@ -1,7 +1,8 @@
 """The key under which a reply is kept: a hash of everything that determines it.
 
-That is the model's identity, the words, the bytes of the images, the parameters and the draw; not
-the request's id, nor how often, how fast or with which key it is asked.
+That is the model's identity, the words, the bytes of the images, the parameters and the draw, and
+the brief where the model reads it; not the request's id, nor how often, how fast or with which key
+it is asked.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ class Keys:
 
     def __init__(self, model: ChatModel) -> None:
         self.identity = canonical(model.identity())
+        self.with_brief = model.reads_brief
 
     def of(self, request: ChatRequest) -> str:
         """64 hexadecimal digits. Raises ImageError for an image that cannot be read."""
-        said = [
+        said: list[Any] = [
             FORMAT,
             self.identity,
             written_turns(request),
@@ -35,6 +37,8 @@ class Keys:
             request.parameters.model_dump(mode="json", exclude_none=True),
             request.draw,
         ]
+        if self.with_brief and request.brief is not None:
+            said.append(request.brief.plain())
         return hashlib.sha256(canonical(said).encode()).hexdigest()
 
 

@@ -73,6 +73,8 @@ if TYPE_CHECKING:
         dump_part,
         runtime_arguments,
     )
+    from isthmus.core.contracts.recipe import Exchange, Prompt, Recipe
+    from isthmus.core.contracts.scene import Box, Brief, Instance, Scene
     from isthmus.core.contracts.source import Source
     from isthmus.core.contracts.template import (
         ControlSpan,
@@ -107,6 +109,8 @@ _ROOMS = {
     "llm": "LLM CausalLLM Segments Seq2SeqLLM",
     "objective": "Batch Example Loss Mixed Objective Pack Pairs Preparer TokenCount Tools",
     "part": "Config DataPath Part PartConfig Place dump_part runtime_arguments",
+    "recipe": "Exchange Prompt Recipe",
+    "scene": "Box Brief Instance Scene",
     "source": "Source",
     "template": "ControlSpan ImageSpan NoStart Span Template TextSpan",
     "text_encoder": "TextEncoder",
@@ -125,6 +129,8 @@ __all__ = [
     "Batch",
     "BatchChatModel",
     "Benchmark",
+    "Box",
+    "Brief",
     "CausalLLM",
     "ChatModel",
     "ChatParameters",
@@ -144,6 +150,7 @@ __all__ = [
     "EventList",
     "Events",
     "Example",
+    "Exchange",
     "FeatureStore",
     "Features",
     "Finish",
@@ -155,6 +162,7 @@ __all__ = [
     "ImageSpan",
     "ImageTransform",
     "Images",
+    "Instance",
     "JudgedBenchmark",
     "Loss",
     "Mixed",
@@ -171,11 +179,14 @@ __all__ = [
     "Place",
     "Preparer",
     "Price",
+    "Prompt",
     "QueryConnector",
     "Question",
+    "Recipe",
     "Reply",
     "Role",
     "Sample",
+    "Scene",
     "Segments",
     "Seq2SeqLLM",
     "Source",

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from isthmus.core.contracts.conversation import Picture, Turn
 from isthmus.core.contracts.part import Config, Part, PartConfig
+from isthmus.core.contracts.scene import Brief
 from isthmus.errors import ChatBroken, ChatFailure
 
 Finish = Literal["stop", "length", "refusal", "other"]
@@ -46,7 +47,7 @@ class ChatRequest:
 
     Turns end with the user's, as a sample's do, and their slots count `images`. `draw` tells
     requests apart that are to be answered several times over; all else being equal, they would
-    share one reply.
+    share one reply. `brief` says the same as the words, as data, to models that read no prose.
     """
 
     id: str
@@ -54,6 +55,7 @@ class ChatRequest:
     images: tuple[Picture, ...] = ()
     parameters: ChatParameters = field(default_factory=ChatParameters)
     draw: int = 0
+    brief: Brief | None = None
 
     @property
     def number(self) -> int:
@@ -129,6 +131,12 @@ class ChatModel(Part, ABC):
     @property
     def structured(self) -> bool:
         """Whether it keeps to `ChatParameters.json_schema`."""
+        return False
+
+    @property
+    def reads_brief(self) -> bool:
+        """Whether it answers `ChatRequest.brief` and not the words; replies are then kept under
+        both. Others are not told of it."""
         return False
 
     @property

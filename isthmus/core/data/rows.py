@@ -7,6 +7,7 @@ error, since in a table of answers by id it is a duplicate.
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -56,7 +57,10 @@ def read_object(file: Path) -> dict[str, Any]:
 
 def read_table(file: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     """Rows of a CSV file that has these columns. Raises DataError."""
-    rows = list(csv.DictReader(read_text(file).splitlines()))
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(file), newline="")))
+    except csv.Error as error:
+        raise DataError(f"{file}: not CSV: {error}") from None
     lacking = [column for column in columns if not rows or rows[0].get(column) is None]
     if lacking:
         raise DataError(f"{file}: no column {', '.join(lacking)}, or no row")

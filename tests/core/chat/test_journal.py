@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.core.chat import Call, Journal, Refusal
+from isthmus.core.chat import Call, Journal, Refusal, take
 from isthmus.errors import DataError, InputError, WorkError
 
 WRITES, ROWS = 30, 8
@@ -219,3 +219,14 @@ def test_check_sum_is_that_of_key_and_reply(tmp_path: Path) -> None:
         key, raw, written = database.execute("SELECT key, raw, crc FROM calls").fetchone()
     database.close()
     assert written == zlib.crc32(key.encode() + raw)
+
+
+def test_what_another_journal_has_is_taken_once(tmp_path: Path) -> None:
+    with Journal(tmp_path / "a.sqlite") as mine, Journal(tmp_path / "b.sqlite") as other:
+        mine.write([call(1)])
+        other.write([call(1), call(2), call(2)])
+        other.write([Refusal("bad", "r", "no", "{}")])
+        assert take(mine, other) == 3
+        assert take(mine, other) == 0
+        assert [row.key for row in mine.calls()] == ["key1", "key2", "key2"]
+        assert mine.refusal("bad") == "no"

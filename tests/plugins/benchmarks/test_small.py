@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from isthmus.core.scene.objects import object_words, objects_in
 from isthmus.errors import DataError
 from isthmus.evaluate.scoring import Scores, open_runs, score
 from isthmus.plugins.benchmarks.chair import Chair
-from isthmus.plugins.benchmarks.chair.objects import object_words, objects_in
 from isthmus.plugins.benchmarks.exact_match import ExactMatch
 from isthmus.plugins.benchmarks.generic import Generic
 from isthmus.plugins.benchmarks.retrieval import Retrieval

@@ -92,6 +92,9 @@ NAMES = """
 """
 """Object: other words for it; `_` stands for a space. Our own list, not CHAIR's."""
 
+COCO = tuple(name.replace("_", " ") for name in re.findall(r"^    (\w+):", NAMES, re.M))
+"""COCO's 80 categories."""
+
 NOTHING = """
     home_plate train_track train_tracks train_station bus_stop bus_station car_park hot_air_balloon
     orange_juice apple_pie banana_bread bird_house cat_food dog_food dog_house boat_house

@@ -11,8 +11,8 @@ from typing import Any
 from isthmus import hookimpl
 from isthmus.core.contracts import Benchmark, DataPath, Id, Outcome, Question, Totals, percent
 from isthmus.core.data.rows import one_file, read_json, read_object, read_text
+from isthmus.core.scene.objects import object_words, objects_in
 from isthmus.errors import DataError
-from isthmus.plugins.benchmarks.chair.objects import object_words, objects_in
 
 
 class Chair(Benchmark, name="chair"):

@@ -1,0 +1,63 @@
+"""A synthesis' folder: which files are in it, and writing them so that they are whole or not there.
+
+config.yaml       the resolved configuration
+journal.sqlite    every call and what came back
+samples.jsonl     the dataset, as LLaVA has it, with kind and provenance
+rejected.jsonl    what became no sample, and why
+report.json, report.html
+shard-2-of-8/     journal of a part that is asked for elsewhere; `merge` takes it in
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from isthmus.core.config import dump, load
+from isthmus.errors import InputError
+from isthmus.synthesize.config import SynthesisConfig
+
+CONFIG, JOURNAL = "config.yaml", "journal.sqlite"
+SAMPLES, REJECTED = "samples.jsonl", "rejected.jsonl"
+REPORT, PAGE = "report.json", "report.html"
+SHARDS = "shard-*-of-*"
+
+
+@contextmanager
+def written(path: Path) -> Iterator[IO[str]]:
+    """A text file that takes its place when it is whole, and on the disk, and not before."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def save_config(config: SynthesisConfig) -> None:
+    """Write the resolved configuration into its folder, which is made."""
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{config.out}: cannot be made: {error.strerror}") from None
+    with written(config.out / CONFIG) as stream:
+        stream.write(dump(config))
+
+
+def load_config(folder: Path) -> SynthesisConfig:
+    """The configuration of a folder, wherever that lies by now. Raises InputError."""
+    file = folder / CONFIG
+    if not file.is_file():
+        raise InputError(
+            f"{folder}: no synthesis is in it (no {CONFIG}); give a folder that "
+            "`isthmus synthesize CONFIG.yaml` wrote"
+        )
+    return load(SynthesisConfig, file).model_copy(update={"out": folder})

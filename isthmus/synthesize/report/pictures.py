@@ -1,0 +1,53 @@
+"""A scene as a picture: the image, where it is at hand, with its boxes and their names."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+from pathlib import Path
+
+from isthmus.core.chat import whole
+from isthmus.core.contracts import Scene
+from isthmus.core.data.images import open_picture
+from isthmus.errors import ImageError
+
+SIDE = 360
+COLOURS = ("#dc2626", "#2563eb", "#16a34a", "#d97706", "#9333ea", "#0891b2", "#db2777", "#4d7c0f")
+
+
+def drawn(scene: Scene, images: Path | None) -> str:
+    """An SVG that stands alone. Without the image, boxes lie on grey."""
+    width, height = _fit(scene.size or (4, 3))
+    inside = f'<rect width="{width}" height="{height}" fill="#e5e7eb"/>'
+    if images is not None and scene.image and (images / scene.image).is_file():
+        try:
+            picture = open_picture(images / scene.image, scene.id)
+        except ImageError:
+            pass
+        else:
+            width, height = _fit(picture.size)
+            buffer = io.BytesIO()
+            picture.resize((width, height)).save(buffer, "JPEG", quality=80)
+            data = base64.b64encode(buffer.getvalue()).decode()
+            inside = (
+                f'<image width="{width}" height="{height}" href="data:image/jpeg;base64,{data}"/>'
+            )
+    names = list(dict.fromkeys(each.category for each in scene.instances))
+    for each in scene.instances:
+        left, top, right, bottom = each.box
+        x, y = left * width, top * height
+        colour = COLOURS[names.index(each.category) % len(COLOURS)]
+        dash = ' stroke-dasharray="5 3"' if each.crowd else ""
+        inside += (
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{(right - left) * width:.1f}" '
+            f'height="{(bottom - top) * height:.1f}" fill="none" stroke="{colour}" '
+            f'stroke-width="2"{dash}/><text x="{x + 3:.1f}" y="{y + 13:.1f}" font-size="12" '
+            f'fill="{colour}">{escape(whole(each.category[:40]))}</text>'
+        )
+    return f'<svg viewBox="0 0 {width} {height}" width="{width}">{inside}</svg>'
+
+
+def _fit(size: tuple[int, int]) -> tuple[int, int]:
+    scale = SIDE / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

@@ -1,0 +1,163 @@
+"""Scenes as rows: JSON lines or a JSON list, read when they are asked for, and CSV."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from isthmus.core.contracts import Instance, Scene
+from isthmus.core.data.records import Records
+from isthmus.core.data.rows import read_table
+from isthmus.errors import DataError, did_you_mean
+from isthmus.synthesize.config import ScenesConfig
+from isthmus.synthesize.scenes.scenes import Scenes, box_of, vocabulary_of
+
+
+class JsonScenes(Scenes):
+    """One scene a record; the file is read once to be checked, and held by no one."""
+
+    def __init__(self, file: Path, config: ScenesConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._vocabulary: tuple[str, ...] = ()
+        categories: dict[str, None] = {}
+        ids: set[str] = set()
+
+        def look(record: Mapping[str, Any], where: str) -> None:
+            scene = _scene(record, where, config, self.fixed, ())
+            if scene.id in ids:
+                raise DataError(f"{where}: the id {scene.id!r} is another scene's, too")
+            ids.add(scene.id)
+            categories.update(dict.fromkeys(each.category for each in scene.instances))
+
+        self._records = Records(file, config.limit, look)
+        self._vocabulary = vocabulary_of(list(categories), config.vocabulary)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Scene:
+        where = self._records.origin(index)
+        return _scene(self._records[index], where, self.config, Counter(), self._vocabulary)
+
+
+class TableScenes(Scenes):
+    """CSV; rows of one id are one scene, so that a caption a row will do. What a cell has more
+    than one of is JSON: ["A dog.", "A cat."]."""
+
+    def __init__(self, file: Path, config: ScenesConfig) -> None:
+        super().__init__()
+        columns = config.columns
+        rows = read_table(file, ())
+        there = rows[0].keys() if rows else ()
+        if not {columns.captions, columns.instances} & set(there):
+            raise DataError(
+                f"{file}: it has neither a column {columns.captions!r} nor {columns.instances!r}; "
+                f"name one in scenes.columns. Columns: {', '.join(there)}"
+            )
+        found: dict[str, Scene] = {}
+        for number, row in enumerate(rows, start=2):
+            where = f"{file}, row {number}"
+            values = {key: _cell(cell, where) for key, cell in row.items() if cell}
+            scene = _scene(values, where, config, self.fixed, ())
+            old = found.get(scene.id, Scene(scene.id, scene.image, size=scene.size))
+            found[scene.id] = Scene(
+                scene.id,
+                old.image,
+                (*old.captions, *scene.captions),
+                (*old.instances, *scene.instances),
+                size=scene.size,
+            )
+        names = [each.category for scene in found.values() for each in scene.instances]
+        vocabulary = vocabulary_of(names, config.vocabulary)
+        self._scenes = [
+            Scene(s.id, s.image, s.captions, s.instances, vocabulary, s.size)
+            for s in list(found.values())[: config.limit]
+        ]
+
+    def __len__(self) -> int:
+        return len(self._scenes)
+
+    def __getitem__(self, index: int) -> Scene:
+        return self._scenes[index]
+
+
+def _cell(cell: str, where: str) -> Any:
+    if not cell.lstrip().startswith(("[", "{")):
+        return cell
+    try:
+        return json.loads(cell)
+    except ValueError:
+        return cell  # a caption may begin so
+
+
+def _scene(
+    row: Mapping[str, Any],
+    where: str,
+    config: ScenesConfig,
+    fixed: Counter[str],
+    vocabulary: tuple[str, ...],
+) -> Scene:
+    columns = config.columns
+    image = row.get(columns.image, "")
+    id = row.get(columns.id, image)
+    if not isinstance(image, str) or not isinstance(id, str | int) or not str(id):
+        raise DataError(
+            f"{where}: a scene needs {columns.id!r} or {columns.image!r}, each a string; found "
+            f"{dict(row)!s:.80}.{did_you_mean(columns.image, row)}"
+        )
+    said = row.get(columns.captions) or []
+    said = [said] if isinstance(said, str) else said
+    if not isinstance(said, list) or not all(isinstance(caption, str) for caption in said):
+        raise DataError(f"{where}: {columns.captions!r} is a list of strings; found {said!r:.60}")
+    size = _size(row, config)
+    listed = row.get(columns.instances) or []
+    if not isinstance(listed, list):
+        raise DataError(f"{where}: {columns.instances!r} is a list; found {listed!r:.60}")
+    instances = tuple(
+        made for each in listed if (made := _instance(each, where, config, fixed, size))
+    )
+    captions = tuple(caption for caption in said if caption.strip())
+    return Scene(str(id), image, captions, instances, vocabulary, size)
+
+
+def _size(row: Mapping[str, Any], config: ScenesConfig) -> tuple[int, int] | None:
+    try:
+        width, height = int(row[config.columns.width]), int(row[config.columns.height])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (width, height) if width > 0 and height > 0 else None
+
+
+def _instance(
+    each: Any,
+    where: str,
+    config: ScenesConfig,
+    fixed: Counter[str],
+    size: tuple[int, int] | None,
+) -> Instance | None:
+    try:
+        category = each["category"]
+        numbers = [float(number) for number in each["bbox"]]
+        crowd = bool(each.get("crowd", each.get("iscrowd", False)))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        category, numbers, crowd = None, [], False
+    if not isinstance(category, str) or len(numbers) != 4 or any(n != n for n in numbers):
+        raise DataError(
+            f"{where}: an instance is {{category: name, bbox: [left, top, right, bottom]}}; found "
+            f"{each!r:.80}"
+        )
+    if config.boxes != "shares":
+        if size is None:
+            raise DataError(
+                f"{where}: boxes in pixels need the picture's size, in columns "
+                f"{config.columns.width!r} and {config.columns.height!r}"
+            )
+        if config.boxes == "pixels_width_height":
+            numbers[2:] = [numbers[0] + numbers[2], numbers[1] + numbers[3]]
+        numbers = [number / size[index % 2] for index, number in enumerate(numbers)]
+    box = box_of(numbers, where, fixed)
+    return None if box is None else Instance(category, box, crowd)
