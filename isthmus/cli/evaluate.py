@@ -11,6 +11,9 @@ import typer
 from isthmus.cli.console import console
 from isthmus.cli.options import Device, Overrides
 from isthmus.cli.progress import progress
+from isthmus.cli.score_judged import Asking
+from isthmus.cli.score_options import JournalFile, Judge, MaxCost, MaxTokens, Offline, Swap
+from isthmus.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +28,12 @@ def evaluate(
         Path | None, typer.Option(help="Folder of the evaluation, instead of the YAML's `out`.")
     ] = None,
     device: Device = None,
+    judge: Judge = None,
+    swap: Swap = False,
+    journal: JournalFile = None,
+    offline: Offline = False,
+    max_cost: MaxCost = None,
+    max_tokens: MaxTokens = None,
 ) -> None:
     """Ask models the questions of benchmarks, and score what they say.
 
@@ -37,9 +46,19 @@ def evaluate(
     settings = load(EvaluationConfig, config, overrides or [])
     if out:
         settings = settings.model_copy(update={"out": out})
+    asking = Asking(judge, swap, None, journal, offline, max_cost, max_tokens)
+    if judge:
+        asking.config()  # what is wrong with it is said before a model is asked for hours
+    else:
+        asking.check()
     screen = console()
     evaluation = Evaluation(settings)
+    if judge and not any(exam.judged for exam in evaluation.exams):
+        raise InputError("--judge: none of these benchmarks needs one")
     _answer(evaluation, screen, device)
+    if judge:
+        with asking.jury() as jury:
+            evaluation.judge(jury)
     _say_results(evaluation, screen)
 
 

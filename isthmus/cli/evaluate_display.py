@@ -27,8 +27,8 @@ def show_results(sections: Sequence[Section], screen: Console) -> None:
         waiting = [entry.model for entry in section.entries if not entry.scores]
         if waiting:
             say(
-                f"{section.name}: a judge is needed to score the answers of {', '.join(waiting)}; "
-                "they are written down"
+                f"{section.name}: a judge is needed to score the answers of {', '.join(waiting)}, "
+                "which are written down; the same command with --judge asks one"
             )
 
 

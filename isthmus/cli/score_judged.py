@@ -48,7 +48,7 @@ class Asking:
         from isthmus.core.chat import Journal
         from isthmus.evaluate.judging import Jury
 
-        config = self._config()
+        config = self.config()
         place = self.journal or FOLDER / "journal.sqlite"
         with Journal(place, read_only=self.offline) as journal, asking_display() as observer:
             for note in journal.notes:
@@ -62,7 +62,8 @@ class Asking:
         """Where what comes of it goes."""
         return self.out or FOLDER / name / f"{answers.stem}-{ending}.jsonl"
 
-    def _config(self) -> JuryConfig:
+    def config(self) -> JuryConfig:
+        """Who is asked, read. Raises InputError."""
         from isthmus.evaluate.jury import read_jury
 
         config = read_jury(str(self.who))

@@ -8,12 +8,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from isthmus.core.contracts import Outcome, Reply
+from isthmus.core.contracts import JudgedBenchmark, Outcome, Reply
 from isthmus.evaluate.config import EvaluationConfig
 from isthmus.evaluate.exam import Exam, Variant
 from isthmus.evaluate.folder import answer_file, place_of, read_answers, read_reviews, review_file
 from isthmus.evaluate.frequent import most_frequent
 from isthmus.evaluate.intervals import Comparison, compare
+from isthmus.evaluate.reviews import judged_by
 from isthmus.evaluate.scoring import Run, Scores, run_of, score
 from isthmus.evaluate.sums import QUESTIONS, clusters_of, headline, total
 
@@ -135,11 +136,10 @@ def read_entry(exam: Exam, place: Path, model: str, config: EvaluationConfig) ->
     if len(rounds) < config.runs:
         return None
     judged = [each.run for each in rounds if each.run]
-    whole = len(judged) == len(rounds)
     return Entry(
         model=model,
         rounds=tuple(rounds),
-        scores=score(exam.benchmark, judged) if whole else None,
+        scores=_scores(exam, judged) if len(judged) == len(rounds) else None,
         controls={
             variant.title: _looked(exam, each, averaged(judged))
             for variant, each in found.items()
@@ -175,6 +175,14 @@ def _read_round(exam: Exam, place: Path, variant: Variant) -> Round | None:
         replies = read_reviews(reviews, exam, answers) if reviews.exists() else None
     run = run_of(exam.benchmark, exam.questions, replies, str(file)) if replies else None
     return Round(variant, tuple(answers), run)
+
+
+def _scores(exam: Exam, runs: Sequence[Run]) -> Scores:
+    """The scores, with who judged the first run."""
+    found, benchmark = score(exam.benchmark, runs), exam.benchmark
+    if not isinstance(benchmark, JudgedBenchmark):
+        return found
+    return replace(found, more=judged_by(benchmark, runs[0]))
 
 
 def _looked(exam: Exam, control: Round, outcomes: Sequence[Outcome]) -> Looked:

@@ -17,7 +17,9 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from isthmus.cli import app
+from tests.evaluate.bench import says
 from tests.evaluate.toys import write_lines
+from tests.loopback import loopback
 from tests.tiny_run import save_tiny_run
 
 
@@ -120,9 +122,8 @@ def test_a_folder_that_another_evaluation_is_writing_to_is_refused(config: Path)
     assert "is in use by another run" in result.stderr
 
 
-def test_a_lost_judgement_is_left_out_and_the_exit_code_says_so(
-    models: Path, tmp_path: Path
-) -> None:
+def vet(models: Path, tmp_path: Path) -> Path:
+    """An evaluation whose benchmark has to be judged."""
     rows = {
         f"v1_{n}": {"question": "?", "answer": "x", "imagename": "a.png", "capability": ["rec"]}
         for n in range(3)
@@ -137,6 +138,13 @@ def test_a_lost_judgement_is_left_out_and_the_exit_code_says_so(
         "generation": {"max_new_tokens": 4},
     }
     (tmp_path / "e.yaml").write_text(yaml.safe_dump(values))
+    return tmp_path / "e.yaml"
+
+
+def test_a_lost_judgement_is_left_out_and_the_exit_code_says_so(
+    models: Path, tmp_path: Path
+) -> None:
+    vet(models, tmp_path)
     result = run(tmp_path / "e.yaml")
     assert result.exit_code == 0, result.stderr
     assert "vet: a judge is needed to score the answers of one" in result.stdout
@@ -150,6 +158,37 @@ def test_a_lost_judgement_is_left_out_and_the_exit_code_says_so(
     assert result.exit_code == 1
     assert "error: one, vet: 1 of 3 values are missing" in result.stderr
     assert json.loads((place / "scores.json").read_text())["score"] == 100
+
+
+def test_a_judge_reads_what_was_answered(models: Path, tmp_path: Path) -> None:
+    file = vet(models, tmp_path)
+    journal = ("--journal", str(tmp_path / "journal.sqlite"))
+    with loopback(lambda asked: says(asked, "0.5")) as server:
+        judge = json.dumps({"type": "openai", "model": "judge", "base_url": server.url})
+        result = run(file, "--judge", judge, *journal)
+        assert result.exit_code == 0, result.stderr
+    scores = json.loads((tmp_path / "out" / "one" / "vet" / "scores.json").read_text())
+    assert (scores["score"], scores["controls"]["blank"]["score"]) == (50, 50)
+    assert [each["requested"] for each in scores["judges"]] == ["judge"]
+    # The server is gone, and the journal knows it all.
+    again = run(file, "--judge", judge, *journal, "--offline")
+    assert again.exit_code == 0, again.stderr
+    assert "50.00" in again.stdout
+
+
+def test_a_judge_that_cannot_be_asked_is_said_before_a_model_is(
+    models: Path, config: Path, tmp_path: Path
+) -> None:
+    judge = json.dumps({"type": "openai", "model": "judge"})
+    for arguments, words in (
+        (("--judge", judge), "--judge: none of these benchmarks needs one"),
+        (("--judge", str(tmp_path / "nowhere.yaml")), "nowhere.yaml"),
+        (("--max-cost", "3"), "--max-cost is for --judge"),
+    ):
+        result = run(config, *arguments)
+        assert result.exit_code == 2
+        assert words in result.stderr
+    assert not (config.parent / "out").exists()
 
 
 @pytest.mark.slow

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -142,6 +144,18 @@ def test_numbers_are_those_of_the_scores(tmp_path: Path) -> None:
     assert found["labels"] == ["a", "b", "c"]
     assert found["samples"][4]["labels"] == [1]
     assert found["samples"][4]["answers"][0]["controls"]["blank"]["text"] == "blue"
+
+
+def test_a_report_is_made_without_torch(tmp_path: Path) -> None:
+    evaluation(tmp_path)
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from isthmus.cli.report import report\n"
+        f"report([Path({str(tmp_path / 'out')!r})], Path({str(tmp_path / 'x.html')!r}))\n"
+        "print('torch' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert said.stdout.splitlines()[-1] == "False", said.stderr
 
 
 def test_many_scores_stand_in_one_table(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ def needed_parts(settings: RunConfig, stages: Sequence[OpenStage]) -> set[str]:
     needed: set[str] = set()
     for stage in stages:
         needed |= {*stage.objective.config.needs, *stage.config.train, *stage.config.reset}
+        if stage.config.evaluate:
+            needed.add("llm")  # which answers, whatever it is that learns
     if "llm" in needed:
         needed |= {"encoder", "connector"}
     return needed & there

@@ -7,8 +7,9 @@ import os
 import random
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from isthmus.core.config import load
 from isthmus.core.contracts import EvaluateDue, EventList, Events
 from isthmus.core.train.config import RunConfig
 from isthmus.core.train.evaluating import check_evaluation
+from isthmus.core.train.opening import needed_parts, open_stages
 from isthmus.core.train.run import run
 from isthmus.errors import ConfigError, DataError, InputError, Interrupted
 from isthmus.evaluate.training import Evaluator
@@ -225,6 +227,19 @@ def test_two_processes_wait_for_one_that_asks_however_long(data: Path) -> None:
         line for line in wanted if "loss" not in line
     ]
     assert len(found) == len(wanted)
+
+
+def test_the_llm_is_there_to_answer_where_nothing_else_needs_it(data: Path) -> None:
+    seeing = SimpleNamespace(config=SimpleNamespace(needs=frozenset({"encoder"})))
+
+    def needed(**fields: Any) -> set[str]:
+        config = tiny_run(data, stage(data, train={"encoder": "full"}, **fields))
+        settings = load(RunConfig, config)
+        (opened,) = open_stages(settings)
+        return needed_parts(settings, [replace(opened, objective=seeing)])  # type: ignore[arg-type]
+
+    assert needed() == {"encoder"}
+    assert needed(evaluate=evaluate(data)) == {"encoder", "connector", "llm"}
 
 
 @dataclass
