@@ -64,7 +64,7 @@ def _parquet(rows: list[dict[str, Any]], out: Path) -> None:
         import pyarrow.parquet as pq
     except ImportError:
         raise InputError(
-            "--format parquet needs the library pyarrow: pip install isthmus[synthesize]"
+            "--format parquet needs the library pyarrow: pip install isthmus[parquet]"
         ) from None
     text = pa.string()
     turn = pa.struct([("from", text), ("value", text)])
