@@ -14,6 +14,7 @@ from isthmus.core.data.images import picture_size
 from isthmus.core.scene import suspicions
 from isthmus.errors import ImageError, Rejected
 from isthmus.synthesize.config import SynthesisConfig
+from isthmus.synthesize.images import image_at
 from isthmus.synthesize.plan import Job, Plan
 from isthmus.synthesize.quality import (
     Duplicates,
@@ -102,7 +103,7 @@ class Dataset:
             Exchange(" ".join(e.question.split()), e.answer.strip())
             for e in job.recipe.read(said, job.scene, job.seed)
         ]
-        check_wording(exchanges, self.config.quality)
+        check_wording(exchanges, self.config.quality, said)
         flags = self._flags(job, exchanges, grounded=reply is not None)
         self._check_image(job)
         self.leaks.check(job.scene.image, exchanges)
@@ -134,11 +135,8 @@ class Dataset:
         return tuple(flags)
 
     def _check_image(self, job: Job) -> None:
-        folder = self.config.scenes.images
-        if folder is None or not job.scene.image:
-            return
-        path = folder / job.scene.image
-        if not path.exists():
+        path = image_at(self.config.scenes.images, job.scene.image)
+        if path is None:
             return
         try:
             width, height = picture_size(path, job.scene.id)

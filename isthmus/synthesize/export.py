@@ -9,7 +9,7 @@ from typing import Any
 
 from isthmus.core.data.rows import read_rows
 from isthmus.errors import InputError, did_you_mean
-from isthmus.synthesize.folder import SAMPLES, written
+from isthmus.synthesize.folder import SAMPLES, line_of, written
 
 ROLES = {"human": "user", "gpt": "assistant"}
 KEPT = ("id", "image", "conversations")
@@ -55,7 +55,7 @@ def _llava(rows: list[dict[str, Any]], out: Path) -> None:
 def _messages(rows: list[dict[str, Any]], out: Path) -> None:
     with written(out) as stream:
         for row in rows:
-            stream.write(json.dumps(as_messages(row), ensure_ascii=False) + "\n")
+            stream.write(line_of(as_messages(row)))
 
 
 def _parquet(rows: list[dict[str, Any]], out: Path) -> None:
@@ -64,7 +64,7 @@ def _parquet(rows: list[dict[str, Any]], out: Path) -> None:
         import pyarrow.parquet as pq
     except ImportError:
         raise InputError(
-            "--format parquet needs the library pyarrow: pip install isthmus[synthesize]"
+            "--format parquet needs the library pyarrow: pip install isthmus[parquet]"
         ) from None
     text = pa.string()
     turn = pa.struct([("from", text), ("value", text)])

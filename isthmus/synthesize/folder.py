@@ -10,11 +10,12 @@ shard-2-of-8/     journal of a part that is asked for elsewhere; `merge` takes i
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from isthmus.core.config import dump, load
 from isthmus.errors import InputError
@@ -26,18 +27,28 @@ REPORT, PAGE = "report.json", "report.html"
 SHARDS = "shard-*-of-*"
 
 
+def line_of(row: Mapping[str, Any]) -> str:
+    """A row as one line of JSON, for those too who end lines where Unicode does."""
+    text = json.dumps(row, ensure_ascii=False)
+    for mark in ("\x85", "\u2028", "\u2029"):
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return f"{text}\n"
+
+
 @contextmanager
 def written(path: Path) -> Iterator[IO[str]]:
     """A text file that takes its place when it is whole, and on the disk, and not before."""
     part = path.with_name(f"{path.name}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="\n") as stream:
+        stream = part.open("w", encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        with stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
         part.unlink(missing_ok=True)
 

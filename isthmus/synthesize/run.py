@@ -16,6 +16,7 @@ from isthmus.synthesize.folder import (
     REJECTED,
     SAMPLES,
     SHARDS,
+    line_of,
     load_config,
     save_config,
     written,
@@ -83,7 +84,7 @@ def derive(config: SynthesisConfig, plan: Plan | None = None) -> Outcome:
             tally.count(made)
             report.add(made)
             if made.row is not None:
-                samples.write(json.dumps(made.row, ensure_ascii=False) + "\n")
+                samples.write(line_of(made.row))
             else:
                 row = {"id": made.job.id, "kind": made.job.recipe.name, "reason": made.reason}
                 rejected.write(json.dumps(row | {"message": made.message}) + "\n")

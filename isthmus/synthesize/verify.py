@@ -10,7 +10,7 @@ from isthmus.core.chat import Journal
 from isthmus.core.data.rows import read_text
 from isthmus.errors import DataError
 from isthmus.synthesize.dataset import Dataset
-from isthmus.synthesize.folder import JOURNAL, SAMPLES, load_config
+from isthmus.synthesize.folder import JOURNAL, SAMPLES, line_of, load_config
 from isthmus.synthesize.plan import Plan
 from isthmus.synthesize.scenes import open_scenes
 
@@ -34,7 +34,7 @@ def verify(folder: Path) -> int:
             line, text = next(found, (0, ""))
             if not line:
                 wrong.append(f"{row['id']}: missing at the end of the file")
-            elif text != json.dumps(row, ensure_ascii=False):
+            elif text != line_of(row).rstrip("\n"):
                 wrong.append(f"line {line}: {_difference(text, row)}")
             if len(wrong) >= SHOWN:
                 break

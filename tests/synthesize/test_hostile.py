@@ -93,6 +93,20 @@ def test_a_reply_that_obeys_is_rejected(tmp_path: Path):
     assert reasons(made.out) == {"a/detail": "placeholder"}
 
 
+def test_odd_names_of_scenes_and_images_stop_nothing(tmp_path: Path):
+    names = ["\ud800", "a\x00b", "../../etc/passwd", "/etc/passwd", "a" * 5000, "<b>", "\u2028"]
+    rows = [PLAIN | {"id": name, "image": name} for name in names]
+    rows += [PLAIN | {"id": "odd", "instances": [DOG | {"category": c} for c in names]}]
+    made = config(tmp_path, rows, recipes=[{"type": "detail"}, {"type": "caption_pairs"}])
+    scenes = made.scenes.model_copy(update={"images": tmp_path})
+    made = made.model_copy(update={"scenes": scenes})
+    synthesize(made)
+    assert {id for id, why in reasons(made.out).items() if why == "image"} == {
+        f"{name}/{recipe}" for name in names[2:4] for recipe in ("detail", "caption_pairs")
+    }
+    assert verify(made.out) == len(samples(made.out))
+
+
 class Elements(HTMLParser):
     """Every element of a page, with its attributes."""
 

@@ -27,7 +27,8 @@ def reason(call: Any, *arguments: Any, **named: Any) -> str:
 
 
 def words(answer: str, question: str = "What is there?", **settings: Any) -> str:
-    return reason(check_wording, [Exchange(question, answer)], QualityConfig(**settings))
+    said = f"{question} {answer}"
+    return reason(check_wording, [Exchange(question, answer)], QualityConfig(**settings), said)
 
 
 @pytest.mark.parametrize(
@@ -110,13 +111,19 @@ def test_words_of_answers(answer: str, why: str):
     assert words(answer) == why
 
 
+def test_the_recipe_itself_may_ask_for_a_caption():
+    exchange = [Exchange("Give a short caption.", GOOD)]
+    assert reason(check_wording, exchange, QualityConfig(), GOOD) == ""
+    assert reason(check_wording, exchange, QualityConfig(), "a caption") == "mentions_source"
+
+
 def test_any_language_may_be_allowed():
     assert words("\u72d7\u5728\u957f\u6905\u4e0a\u3002", language="any") == ""
 
 
 def test_the_same_answer_twice_is_repeated():
     twice = [Exchange("Who is there?", GOOD), Exchange("And who else?", GOOD)]
-    assert reason(check_wording, twice, QualityConfig()) == "repeated"
+    assert reason(check_wording, twice, QualityConfig(), "") == "repeated"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from isthmus.core.contracts import Exchange
-from isthmus.errors import InputError, Rejected
+from isthmus.errors import Rejected
 
 RUN = 5
 SHORTEST = 20
@@ -73,13 +73,8 @@ class _Signatures:
 
 
 def _signature(words: list[str]) -> bytes:
-    try:
-        from datasketch import MinHash
-    except ImportError:
-        raise InputError(
-            "quality.near_duplicates needs the library datasketch: pip install "
-            "isthmus[synthesize], or set it to null"
-        ) from None
+    from datasketch import MinHash  # brings scipy, which takes a second
+
     made = MinHash(num_perm=BANDS * ROWS, seed=1)
     runs = {" ".join(words[at : at + RUN]) for at in range(len(words) - RUN + 1)}
     made.update_batch(sorted(run.encode("utf-8", "replace") for run in runs))

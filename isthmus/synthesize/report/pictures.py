@@ -11,6 +11,7 @@ from isthmus.core.chat import whole
 from isthmus.core.contracts import Scene
 from isthmus.core.data.images import open_picture
 from isthmus.errors import ImageError
+from isthmus.synthesize.images import image_at
 
 SIDE = 360
 COLOURS = ("#dc2626", "#2563eb", "#16a34a", "#d97706", "#9333ea", "#0891b2", "#db2777", "#4d7c0f")
@@ -20,9 +21,9 @@ def drawn(scene: Scene, images: Path | None) -> str:
     """An SVG that stands alone. Without the image, boxes lie on grey."""
     width, height = _fit(scene.size or (4, 3))
     inside = f'<rect width="{width}" height="{height}" fill="#e5e7eb"/>'
-    if images is not None and scene.image and (images / scene.image).is_file():
+    if path := image_at(images, scene.image):
         try:
-            picture = open_picture(images / scene.image, scene.id)
+            picture = open_picture(path, scene.id)
         except ImageError:
             pass
         else:

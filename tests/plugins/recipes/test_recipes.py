@@ -46,7 +46,7 @@ def test_own_examples_name_only_what_their_scenes_have(name: str):
         boxes = tuple(Instance(i["category"], tuple(i["bbox"])) for i in row["instances"])
         there = Scene("x", "", tuple(row["captions"]), boxes)
         said = [Exchange(turn["question"], turn["answer"]) for turn in row["turns"]]
-        check_wording(said, QualityConfig())
+        check_wording(said, QualityConfig(), str(row))
         assert grounding.hallucinated(there, said) == []
         assert grounding.miscounted(there, said) == []
 
