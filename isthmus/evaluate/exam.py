@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isthmus.core.contracts import Benchmark, JudgedBenchmark, Question
-from isthmus.core.data.askable import askable
 from isthmus.errors import DataError
 from isthmus.evaluate.choice import chosen, cluster, others
 from isthmus.evaluate.config import Control, EvaluationConfig
@@ -64,6 +63,7 @@ class Exam:
     def asked(self, control: Control | None = None) -> list[Asked]:
         """The questions as an assistant takes them; every picture is there. Raises DataError."""
         from isthmus.core.assistant.questions import Question as Asked
+        from isthmus.core.data.askable import askable
 
         givers = self._givers if control == "shuffled" else self.places
         if new := sorted({*givers} - self._files.keys()):

@@ -44,7 +44,9 @@ class Root(nn.Module):
         device = next(self.parameters()).device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.bf16):
             loss: Loss = self.objective(self.model, batch)
-        return loss.sum.float().reshape(-1), {n: m.reshape(-1) for n, m in loss.metrics.items()}
+        # A tensor of its own: FSDP2 hooks onto what is returned, and loses its hook on a view.
+        terms = loss.sum.float().reshape(-1).clone()
+        return terms, {n: m.reshape(-1) for n, m in loss.metrics.items()}
 
 
 @dataclass(frozen=True)

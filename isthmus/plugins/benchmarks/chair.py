@@ -11,7 +11,6 @@ from typing import Any
 from isthmus import hookimpl
 from isthmus.core.contracts import Benchmark, DataPath, Id, Outcome, Question, Totals, percent
 from isthmus.core.data.rows import one_file, read_json, read_object, read_text
-from isthmus.core.scene.objects import object_words, objects_in
 from isthmus.errors import DataError
 
 
@@ -47,6 +46,8 @@ class Chair(Benchmark, name="chair"):
     @cached_property
     def words(self) -> dict[str, str]:
         file = self.config.synonyms
+        from isthmus.core.scene.objects import object_words
+
         return object_words(read_text(file) if file else "")
 
     def questions(self) -> Sequence[Question]:
@@ -68,7 +69,7 @@ class Chair(Benchmark, name="chair"):
             raise DataError(f"{file}: not as COCO has its objects ({error!r})") from None
 
     def outcome(self, question: Question, reply: str) -> Outcome:
-        named = objects_in(reply, self.words)
+        named = _objects_in(reply, self.words)
         wrong = [name for name in named if name not in question.references]
         counts = {"named": len(named), "wrong": len(wrong), "captions": bool(wrong)}
         read = ", ".join(dict.fromkeys(named)) if reply.strip() else None
@@ -85,7 +86,7 @@ class Chair(Benchmark, name="chair"):
             objects = {self._object(each["category"]) for each in row.get("instances", ())}
             told = " . ".join(row.get("captions", ()))
             id = row.get("id", row.get("image_id", row.get("image")))
-            yield id, row.get("image", ""), objects | set(objects_in(told, self.words))
+            yield id, row.get("image", ""), objects | set(_objects_in(told, self.words))
 
     def _coco(self, found: Any, file: Path) -> Iterator[tuple[Id, str, set[str]]]:
         """What COCO's own files say is there."""
@@ -96,13 +97,19 @@ class Chair(Benchmark, name="chair"):
         captions = file.with_name(file.name.replace("instances", "captions"))
         if captions != file and captions.exists():
             for each in read_object(captions)["annotations"]:
-                there[each["image_id"]] |= set(objects_in(each["caption"], self.words))
+                there[each["image_id"]] |= set(_objects_in(each["caption"], self.words))
         for image in found["images"]:
             yield image["id"], image.get("file_name", ""), there[image["id"]]
 
     def _object(self, category: str) -> str:
         """The object of a category's name, as the list of words has it."""
         return self.words.get(category, category)
+
+
+def _objects_in(text: str, words: Any) -> list[str]:
+    from isthmus.core.scene.objects import objects_in  # it opens Pillow, which scoring does without
+
+    return objects_in(text, words)
 
 
 @hookimpl

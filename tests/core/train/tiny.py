@@ -3,6 +3,7 @@ weights, written to a folder as a user would."""
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def stage(folder: Path, **fields: Any) -> dict[str, Any]:
 def tiny_run(folder: Path, *stages: dict[str, Any], **fields: Any) -> dict[str, Any]:
     """A run over `write_data(folder)`, as YAML would give it."""
     values: dict[str, Any] = {
-        "model": {"encoder": CLIP, "connector": {"type": "linear"}, "llm": LLAMA},
+        "model": copy.deepcopy({"encoder": CLIP, "connector": {"type": "linear"}, "llm": LLAMA}),
         "template": "vicuna_v1",
         "stages": list(stages) or [stage(folder)],
         "out": str(folder / "run"),
