@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 
 from isthmus.core.contracts import Question
+from isthmus.core.data.swapping import deal
 
 
 def chosen(questions: Sequence[Question], most: int | None) -> list[int]:
@@ -26,8 +27,6 @@ def chosen(questions: Sequence[Question], most: int | None) -> list[int]:
 def others(questions: Sequence[Question]) -> list[int]:
     """Of each question, the one whose pictures it gets when they are shuffled: one with as many,
     and of another cluster wherever that is possible."""
-    from isthmus.core.train.shuffled import deal
-
     keys = [(cluster(question),) * len(question.images) for question in questions]
     return deal(keys, seed=0)
 

@@ -1,18 +1,15 @@
 """Samples that got each other's pictures: what validation compares the right ones with.
 
-The words stay, the pictures move on by a fixed rotation, between samples with equally many.
-Samples that show the same picture (five captions of one photo) are laid side by side and the
-rotation is as long as the longest such row, so that nobody gets the own picture back wherever
-that is possible at all.
+The words stay; whose pictures a sample gets is `core.data.swapping`'s.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import replace
 
 from isthmus.core.contracts import Sample, Source
+from isthmus.core.data.swapping import deal
 from isthmus.core.data.view import picture_name
 
 
@@ -46,28 +43,6 @@ class ShuffledPictures(Source):
     def _sample(self, index: int) -> Sample:
         source, place = self.places[index]
         return self.sources[source][place]
-
-
-def deal(keys: Sequence[tuple[str, ...]], seed: int) -> list[int]:
-    """Whose pictures each sample gets; `keys` are its own pictures' names.
-
-    A permutation that keeps the number of pictures, and in which nobody gets pictures of its
-    own names unless more than half of the samples share them.
-    """
-    generator = random.Random(seed)  # noqa: S311  (no secret depends on it)
-    giver = list(range(len(keys)))
-    for count in sorted({len(key) for key in keys} - {0}):
-        rows: dict[tuple[str, ...], list[int]] = {}
-        for index, key in enumerate(keys):
-            if len(key) == count:
-                rows.setdefault(key, []).append(index)
-        order = list(rows.values())
-        generator.shuffle(order)
-        laid = [index for row in order for index in row]
-        longest = max(len(row) for row in order)
-        for place, index in enumerate(laid):
-            giver[index] = laid[(place + longest) % len(laid)]
-    return giver
 
 
 def picture_key(sample: Sample) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from isthmus.core.contracts import ImageSlot, Sample, Source, Turn
-from isthmus.core.train.shuffled import ShuffledPictures, deal, picture_key
+from isthmus.core.data.swapping import deal
+from isthmus.core.train.shuffled import ShuffledPictures, picture_key
 
 names = st.lists(st.integers(0, 12).map(str), min_size=0, max_size=2).map(tuple)
 

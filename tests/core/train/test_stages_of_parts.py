@@ -176,7 +176,7 @@ def test_first_stage_learns_what_belongs_together(tmp_path: Path):
     fields = {
         "train": {"encoder": "full", "connector": "full"},
         "batch": {"samples": 16},
-        "steps": 160,
+        "steps": 260,
         "schedule": {"warmup": 20},
     }
     model = MODEL | {"encoder": CLIP | {"layer": -1}}
