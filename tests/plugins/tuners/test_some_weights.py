@@ -98,7 +98,9 @@ def test_the_encoders_are_reached_by_module() -> None:
 
 def test_the_last_blocks_of_a_text_encoder_learn() -> None:
     sizes = {"dim": 16, "layers": 3, "heads": 2, "hidden": 24}
-    part = BertText.Config(**sizes, tokenizer=BpeConfig(vocab_size=300)).build(tokenizer_object=TOKENIZER)
+    part = BertText.Config(**sizes, tokenizer=BpeConfig(vocab_size=300)).build(
+        tokenizer_object=TOKENIZER
+    )
     LastLayers.Config().build().apply(part)
     assert learning(part) == inside(part, "bert.blocks.2")
 
