@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from isthmus.core.config import create, load
-from isthmus.core.contracts import ImageSlot, Images, Sample, Turn
+from isthmus.core.contracts import Images, ImageSlot, Sample, Turn
 from isthmus.core.data.matches import SIMILARITIES, MatchPreparer, shared
 from isthmus.core.data.pack import encode_prompt
 from isthmus.core.data.preparers import next_token_preparer

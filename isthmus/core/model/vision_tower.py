@@ -100,8 +100,8 @@ class VisionTower(Encoder, ABC):
     @staticmethod
     @abstractmethod
     def split(tower: Any) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module | None]:
-        """What is kept of transformers' model: embeddings, what follows them, the blocks, and a norm
-        of what is used, where the family has learnt one for that."""
+        """What is kept of transformers' model: embeddings, what follows them, the blocks, and a
+        norm of what is used, where the family has learnt one for that."""
 
     def forward(self, images: Images) -> Features:
         dtype = next(self.embeddings.parameters()).dtype
