@@ -1,5 +1,5 @@
-"""Every example of a system trains: a user puts tiny parts in place of the published ones by `--set`
-and runs it, all stages, with nothing else of the YAML changed but data, sizes and lengths.
+"""Every example of a system trains: a user puts tiny parts in place of the published ones by
+`--set` and runs it, all stages, with nothing else of the YAML changed but data, sizes and lengths.
 
 A new system is a line in SYSTEMS.
 """
