@@ -34,6 +34,7 @@ BUILT_IN = tuple(
         "encoders.clip",
         "encoders.siglip",
         "encoders.dinov2",
+        "encoders.blip2",
         "encoders.timm",
         "encoders.tiles",
         "encoders.concat",

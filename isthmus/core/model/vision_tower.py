@@ -2,7 +2,8 @@
 
 A family is a subclass of `VisionTower` that names its classes. Layers above the one whose
 features are taken, the norm behind them and any head are not kept: nothing computes, stores
-or counts them, and what is left is a whole, shorter model (`blueprint` writes it out).
+or counts them, and what is left is a whole, shorter model (`blueprint` writes it out). BLIP-2
+alone has a norm of the features that are used, which stays.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class VisionTower(Encoder, ABC):
         if config.select == "cls_patch" and not self.prefix:
             raise PartError(f"{label(config)}: it has no class token; write `select: patch`")
         tower, shape = self._load()
-        self.embeddings, self.before, self.blocks = self.split(tower)
+        self.embeddings, self.before, self.blocks, self.norm = self.split(tower)
         self.layers = _shorten(self.blocks, shape.num_hidden_layers, config)
         self.shape = shape
         self.dim = int(shape.hidden_size)
@@ -98,13 +99,16 @@ class VisionTower(Encoder, ABC):
 
     @staticmethod
     @abstractmethod
-    def split(tower: Any) -> tuple[nn.Module, nn.Module, nn.Module]:
-        """What is kept of transformers' model: embeddings, what follows them, the blocks."""
+    def split(tower: Any) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module | None]:
+        """What is kept of transformers' model: embeddings, what follows them, the blocks, and a
+        norm of what is used, where the family has learnt one for that."""
 
     def forward(self, images: Images) -> Features:
         dtype = next(self.embeddings.parameters()).dtype
         pixels = normalise(images.pixels, self.pixel_mean, self.pixel_std, dtype)
         hidden: Tensor = self.blocks(self.before(self.embeddings(pixels))).last_hidden_state
+        if self.norm is not None:
+            hidden = self.norm(hidden)
         if self.config.select == "patch":
             hidden = hidden[:, self.prefix :]
         return Features(rearrange(hidden, "images tokens dim -> (images tokens) dim"), images.grids)

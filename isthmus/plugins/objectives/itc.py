@@ -15,6 +15,7 @@ from isthmus.core.data.matches import SIMILARITIES, VECTORS, Matches, MatchPrepa
 from isthmus.core.model.contrast import Everyone, Temperature, best, unit
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.qformer_matches import former_of, idle, looked, needs_text_branch
+from isthmus.core.model.qformer_weights import fill_head
 
 
 class ImageTextContrast(Objective, name="itc"):
@@ -28,10 +29,17 @@ class ImageTextContrast(Objective, name="itc"):
     class Config(Objective.Config):
         """Settings of `itc`."""
 
+        model: str | None = None
+        """Hub id or folder of a BLIP-2 that compares pictures and texts, whose two projections it
+        begins with (`Salesforce/blip2-itm-vit-g`); absent, they are drawn."""
         dim: PositiveInt = 256
         """Width of the space in which queries and texts are compared."""
         temperature: float = Field(default=0.07, gt=0)
         """What similarities are divided by, to begin with; it learns."""
+
+        @property
+        def pretrained(self) -> str | None:
+            return self.model
 
         def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
             yield from needs_text_branch("itc", parts)
@@ -43,6 +51,9 @@ class ImageTextContrast(Objective, name="itc"):
         self.image = nn.Linear(width, self.config.dim)
         self.text = nn.Linear(width, self.config.dim)
         draw_scaled(self)
+        if self.config.model is not None:
+            fill_head(self.config, self.config.model, "vision_projection", self.image)
+            fill_head(self.config, self.config.model, "text_projection", self.text)
         self.scale = Temperature(1 / self.config.temperature)
 
     def preparer(self, tools: Tools) -> Preparer:

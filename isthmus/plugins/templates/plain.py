@@ -7,7 +7,7 @@ from typing import Any
 
 from isthmus import hookimpl
 from isthmus.core.contracts import ImageSpan, Span, Template, TextSpan, Turn
-from isthmus.core.data.spans import content
+from isthmus.core.data.spans import content, start_behind_images
 
 
 class Plain(Template, name="plain"):
@@ -15,6 +15,14 @@ class Plain(Template, name="plain"):
 
     `<image>a cat on a mat\\n`, as LLaVA's `plain` (arXiv:2304.08485).
     """
+
+    class Config(Template.Config):
+        """Settings of `plain`."""
+
+        images_before_start: bool = False
+        """Images that come first stand before the token that a text starts with: BLIP-2's order."""
+
+    config: Config
 
     def spans(self, turns: Sequence[Turn], tokenizer: Any) -> list[Span]:
         spans: list[Span] = []
@@ -25,6 +33,8 @@ class Plain(Template, name="plain"):
                 # Empty text: the next answer begins here, even where no image says so.
                 spans.append(TextSpan(""))
                 spans += [span for span in content(turn) if isinstance(span, ImageSpan)]
+        if self.config.images_before_start:
+            return start_behind_images(spans, tokenizer)
         return spans
 
     def prompt(self, turns: Sequence[Turn], tokenizer: Any) -> list[Span]:
