@@ -23,12 +23,19 @@ Which = Callable[[int], Container[int]]
 """Of so many layers, those that are computed twice."""
 
 
+class Seeing(Protocol):
+    """A batch that may have images."""
+
+    @property
+    def images(self) -> Images | None: ...
+
+
 class Flops(Protocol):
     """Operations of a stage's steps."""
 
     def step(self, batches: Sequence[Batch], causal: bool = True) -> float | None:
         """Operations of a step of these micro-batches, forward and backward. None for batches
-        of an objective that is not next-token prediction. `causal` False counts attention as
+        of another kind than the objective's. `causal` False counts attention as
         the whole square, as most counters do."""
         ...
 
@@ -94,13 +101,16 @@ class Sight:
         """Of a batch's images and of what is read beside them."""
         total, images = 0.0, batch.images
         if images is not None:
-            total += self.crop * self._crops(images)
-            total += sum(self.image(count) for count in features(images))
+            total += self.look(images) + sum(self.image(count) for count in features(images))
         if batch.text is not None:
             total += sum(map(self.read, batch.text.mask.sum(dim=1).tolist()))
         return total
 
-    def repeated(self, batch: Pack | Pairs, which: Which) -> float:
+    def look(self, images: Images) -> float:
+        """Of the encoder alone."""
+        return self.crop * self._crops(images)
+
+    def repeated(self, batch: Seeing, which: Which) -> float:
         """Of the blocks that are computed twice."""
         again = which(len(self.blocks))
         crop = sum(block for index, block in enumerate(self.blocks) if index in again)

@@ -24,24 +24,29 @@ from isthmus.core.contracts import (
     CausalLLM,
     CrossAttentionConnector,
     CrossAttentionStates,
+    Objective,
     Segments,
     Seq2SeqLLM,
 )
 from isthmus.core.model.vlm import VisionLanguageModel, learns
 from isthmus.core.train.causal_flops import NO_LOOKS, CausalFlops, Looks
 from isthmus.core.train.flops import Flops, LayerWork
+from isthmus.core.train.match_operations import match_flops
 from isthmus.core.train.pair_operations import pair_flops
 from isthmus.core.train.sight_operations import Seen, look
 from isthmus.core.train.watching import Watch, unknown_weights, watching, watching_each
 
 
-def flop_model(model: VisionLanguageModel, bf16: bool) -> Flops | None:
+def flop_model(
+    model: VisionLanguageModel, bf16: bool, objective: Objective | None = None
+) -> Flops | None:
     """The operations of a model as it is tuned now, before it is shared between processes. None
-    where a part does work that is not understood, or there is no LLM.
+    where a part does work that is not understood.
 
-    `bf16` runs it as training will.
+    `bf16` runs it as training will. Absent, the `objective` is next-token prediction.
     """
-    if model.llm is None:
+    needs = {"llm"} if objective is None else objective.config.needs
+    if "llm" in needs and model.llm is None:
         return None
     device = next(model.parameters()).device
     with (
@@ -51,7 +56,9 @@ def flop_model(model: VisionLanguageModel, bf16: bool) -> Flops | None:
         torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
         sdpa_kernel(SDPBackend.MATH),  # not every torch counts its fused ones
     ):
-        seen = look(model, device)
+        seen = look(model, device, joins="llm" in needs)
+        if objective is not None and "llm" not in needs:
+            return match_flops(model, objective, model.tools(), seen, device)
         if isinstance(model.llm, CausalLLM):
             return _causal(model, model.llm, seen, device)
         if isinstance(model.llm, Seq2SeqLLM):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,19 +23,22 @@ from isthmus.core.train.watching import rest, watching, watching_each
 
 @dataclass(frozen=True)
 class Seen:
-    """What looking takes, what it gives, and whether that carries a gradient. A connector by
+    """What looking takes, the encoder for a crop `forward` alone, and whether what it gives carries
+    a gradient. A connector by
     cross-attention gives the `states` of one image, and so many for its features (`count`)."""
 
     sight: Sight = NO_SIGHT
+    forward: float = 0.0
     reaches: bool = False
     states: CrossAttentionStates | None = None
     count: Parabola = NOTHING
 
 
-def look(model: VisionLanguageModel, device: torch.device) -> Seen:
-    """Send one picture through encoder and connector, as far as there are any."""
+def look(model: VisionLanguageModel, device: torch.device, joins: bool = True) -> Seen:
+    """Send one picture through the encoder and, where it `joins` an LLM, the connector, as far as
+    there are any."""
     encoder, connector = model.encoder, model.connector
-    if encoder is None or connector is None:
+    if encoder is None:
         return Seen()
     blank = encoder.blank().to(device)
     with (
@@ -50,7 +53,13 @@ def look(model: VisionLanguageModel, device: torch.device) -> Seen:
     crop = looked.all + rest(counter, looked, features.values)
     once = not learns(encoder)
     each = () if once else tuple(block / crops for block in blocks)
-    return _joined(connector, features, Sight(crop / crops, blocks=each, once=once))
+    sight, forward = (
+        Sight(crop / crops, blocks=each, once=once),
+        (looked.forward + attention) / crops,
+    )
+    if connector is None or not joins:
+        return Seen(sight, forward)
+    return replace(_joined(connector, features, sight), forward=forward)
 
 
 def _joined(connector: AnyConnector, features: Features, sight: Sight) -> Seen:
@@ -78,12 +87,13 @@ def _joined(connector: AnyConnector, features: Features, sight: Sight) -> Seen:
     if isinstance(gave, CrossAttentionStates):
         first, second, third = (_states(each) for each in (gave, more, most))
         count = Parabola.through(first, second, third, len(values))
-        return Seen(sight.joined(image), gave.values.requires_grad, gave, count)
+        return Seen(sight.joined(image), 0.0, gave.values.requires_grad, gave, count)
     if not reads:
-        return Seen(sight.joined(image), gave.requires_grad)
+        return Seen(sight.joined(image), reaches=gave.requires_grad)
     words = Parabola.through(one, took(1, 2)[0], took(1, 3)[0])
     alone = Parabola(image.a + words.a - one, image.b, image.c)
-    return Seen(sight.joined(alone, Parabola(0.0, words.b, words.c)), gave.requires_grad)
+    reading = sight.joined(alone, Parabola(0.0, words.b, words.c))
+    return Seen(reading, reaches=gave.requires_grad)
 
 
 def _states(gave: Tensor | CrossAttentionStates) -> int:
