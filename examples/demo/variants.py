@@ -1,10 +1,11 @@
-"""The demo with other parts: LLaVA-NeXT's tiles, fused encoders, InstructBLIP's Q-Former.
+"""The demo with other parts: LLaVA-1.5's connector, LLaVA-NeXT's tiles, fused encoders,
+InstructBLIP's Q-Former.
 
     python examples/demo/variants.py llava-next [--folder demo-variants] [--seed 0] [--set ...]
 
-The stages, the data and the questions are those of demo.yaml; the parts are changed by `--set`, as
-VARIANTS says. Printed are the right answers to questions about scenes made of scans that no stage
-has seen, by type of question, and the CPU time that training took.
+The data and the questions are those of demo.yaml, and so are the stages, half as long; the parts
+are changed by `--set`, as VARIANTS says. Printed are the right answers to questions about scenes
+made of scans that no stage has seen, by type of question, and the CPU time that training took.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from scenes import write
 
 HERE = Path(__file__).resolve().parent
 SCENES, QUESTIONS = 8000, 500
+STEPS = (850, 50, 325)
+"""Of the stages: pretrain, align, instruct."""
 SMALL = (
     "{type: clip, layer: -1, preprocess: resize, config: {hidden_size: 128, intermediate_size: 512,"
     " num_hidden_layers: 3, num_attention_heads: 4, image_size: %d, patch_size: 16}}"
@@ -31,6 +34,7 @@ TILES = (
     "stages.2.train.encoder={type: full, lr: 2e-4}",
 )
 VARIANTS: dict[str, tuple[str, ...]] = {
+    "llava-1.5": ("model.connector={type: mlp}",),
     "llava-next": TILES,
     "llava-next-base": (f"model.encoder={SMALL % 16}", *TILES[1:]),  # the whole picture alone
     "fused-encoders": (
@@ -68,6 +72,7 @@ def train(name: str, data: Path, out: Path, seed: int, more: list[str]) -> float
     places: dict[str, object] = {"seed": seed}
     files = {0: ("captions",), 1: ("captions",), 2: ("conversation", "reasoning", "detail")}
     for stage, kinds in files.items():
+        places[f"stages.{stage}.steps"] = STEPS[stage]
         for at, kind in enumerate(kinds):
             places[f"stages.{stage}.data.{at}.file"] = data / f"{kind}.json"
             places[f"stages.{stage}.data.{at}.images"] = data / "images"
