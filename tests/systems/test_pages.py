@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from isthmus.core.config import load, parse
+from isthmus.core.model.config import ModelConfig
 from tests.systems.test_examples_train import SYSTEMS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -32,3 +34,14 @@ def test_every_page_is_in_the_index_and_every_recipe_on_a_page() -> None:
     assert {name for name in pages if f"({name})" not in INDEX} == set()
     written = " ".join(pages.values())
     assert [name for name in SYSTEMS if f"examples/{name}.yaml" not in written] == []
+
+
+def test_every_yaml_of_a_page_is_a_model() -> None:
+    texts = [
+        text
+        for page in DOCS.glob("*.md")
+        for text in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.S)
+    ]
+    assert texts
+    for text in texts:
+        assert load(ModelConfig, parse(text).values)
