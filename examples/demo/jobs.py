@@ -106,6 +106,13 @@ def steps_of(run: Path) -> list[dict[str, float | str]]:
     return rows
 
 
+def isthmus(*arguments: str) -> None:
+    """One command of isthmus, on this screen; a failure ends the program."""
+    command = [sys.executable, "-m", "isthmus", *arguments]
+    if code := subprocess.run(command, env=ENVIRONMENT).returncode:
+        sys.exit(code)
+
+
 def settings(places: dict[str, Path]) -> list[str]:
     """As options of the command line."""
     return [word for place, path in places.items() for word in ("--set", f"{place}={path}")]

@@ -13,13 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from jobs import ENVIRONMENT, Job, console, run_jobs, settings, share, steps_of
+from jobs import Job, console, isthmus, run_jobs, settings, share, steps_of
 from scenes import write as write_data
 
 HERE = Path(__file__).resolve().parent
@@ -48,10 +47,7 @@ def evaluate(folder: Path) -> dict[str, Any]:
         "benchmarks.digits.data": data / "questions.jsonl",
         "benchmarks.digits.images": data / "images",
     }
-    verb = [sys.executable, "-m", "isthmus", "evaluate", str(HERE / "evaluate.yaml")]
-    done = subprocess.run([*verb, *settings(places), "--out", str(out)], env=ENVIRONMENT)
-    if done.returncode:
-        sys.exit(done.returncode)
+    isthmus("evaluate", str(HERE / "evaluate.yaml"), *settings(places), "--out", str(out))
     scores = [json.loads((out / n / "digits" / "scores.json").read_text()) for n in MODELS]
     sighted, blind = ({kind: share(v) for kind, v in each["by"].items()} for each in scores)
     return {
@@ -62,6 +58,18 @@ def evaluate(folder: Path) -> dict[str, Any]:
         "blind_accuracy_by_type": blind,
         "majority_accuracy": share(scores[0]["most_frequent"]),
     }
+
+
+def synthesize(folder: Path) -> None:
+    """Make instruction data of what the teacher says of the scenes' annotation."""
+    data = folder.resolve() / "data"
+    places = {
+        "scenes.path": data / "annotations.json",
+        "scenes.images": data / "images",
+        "teacher.file": data / "replies.jsonl",
+    }
+    out = str(folder / "instruct")
+    isthmus("synthesize", str(HERE / "synthesize.yaml"), *settings(places), "--out", out)
 
 
 def planned() -> Any:
@@ -78,7 +86,7 @@ def data_at(folder: Path) -> list[str]:
     for number, stage in enumerate(planned().stages):
         for at, source in enumerate(stage.data):
             where = f"stages.{number}.data.{at}"
-            places[f"{where}.file"] = folder.resolve() / "data" / source.file.name
+            places[f"{where}.file"] = folder.resolve() / source.file.parent.name / source.file.name
             places[f"{where}.images"] = folder.resolve() / "data" / "images"
     return settings(places)
 
@@ -94,8 +102,9 @@ def main() -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     began = time.monotonic()
-    with console.status("make scenes of handwritten digits, and instruction data about them"):
+    with console.status("make scenes of handwritten digits, and what a teacher says about them"):
         write_data(folder / "data", train=SCENES, tests=QUESTIONS, seed=arguments.seed)
+    synthesize(folder)
     seconds = {"data": time.monotonic() - began}
     peak = train(folder, sum(stage.steps or 0 for stage in planned().stages), arguments.seed)
     seconds.update(stage_seconds(folder / "sighted"))
