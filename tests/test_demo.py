@@ -178,3 +178,22 @@ def test_no_scan_is_both_in_training_and_in_the_test(made):
     assert len(unseen) == 297
     assert len(seen) + len(unseen) == 1797
     assert not {scan.tobytes() for _, scan in seen} & {scan.tobytes() for _, scan in unseen}
+
+
+def test_the_ablation_table_says_what_the_scores_say(made):
+    sys.path.insert(0, str(DEMO))
+    try:
+        import ablation
+    finally:
+        sys.path.remove(str(DEMO))
+    kinds = (*ablation.CONVERSATION, *ablation.REASONING)
+    by = dict.fromkeys(kinds, 50.0) | dict.fromkeys(ablation.REASONING, 20.0)
+    scores = {
+        ablation.FULL: {"score": 80.0, "interval": [75.0, 85.0], "by": dict.fromkeys(kinds, 80.0)},
+        ablation.NONE: {"score": 40.0, "interval": [35.04, 45.0], "by": by},
+    }
+    lines = ablation.table(scores, {ablation.FULL: "16,269", ablation.NONE: "0"}).splitlines()
+    assert lines[2] == "| all three kinds | 16,269 | 80.0 | 75.0 to 85.0 | 100.0% | 80.0 | 80.0 |"
+    assert lines[3].endswith("| 0 | 40.0 | 35.0 to 45.0 | 50.0% | 50.0 | 20.0 |")
+    for name in ("ablation", "run", "jobs"):
+        del sys.modules[name]

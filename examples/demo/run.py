@@ -60,7 +60,7 @@ def evaluate(folder: Path) -> dict[str, Any]:
     }
 
 
-def synthesize(folder: Path) -> None:
+def synthesize(folder: Path, *options: str, out: Path | None = None) -> None:
     """Make instruction data of what the teacher says of the scenes' annotation."""
     data = folder.resolve() / "data"
     places = {
@@ -68,8 +68,8 @@ def synthesize(folder: Path) -> None:
         "scenes.images": data / "images",
         "teacher.file": data / "replies.jsonl",
     }
-    out = str(folder / "instruct")
-    isthmus("synthesize", str(HERE / "synthesize.yaml"), *settings(places), "--out", out)
+    where = ("--out", str(out or folder / "instruct"))
+    isthmus("synthesize", str(HERE / "synthesize.yaml"), *settings(places), *options, *where)
 
 
 def planned() -> Any:
