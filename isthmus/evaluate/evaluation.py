@@ -11,7 +11,7 @@ from isthmus.core import checkpoint
 from isthmus.core.assistant import assistant_of, is_blind
 from isthmus.core.config import dump
 from isthmus.core.contracts import JudgedBenchmark, Question, Reply
-from isthmus.core.train.lock import RunLock
+from isthmus.core.lock import folder_lock
 from isthmus.errors import InputError
 from isthmus.evaluate.config import EvaluationConfig
 from isthmus.evaluate.exam import open_exams
@@ -82,7 +82,7 @@ class Evaluation:
         answered is on disk, wherever this is left."""
         out = self.config.out
         _make(out)
-        with RunLock(out) as lock:
+        with folder_lock(out) as lock:
             lock.take()
             write_text(out / SETTINGS, dump(self.config))
             for model in self.models:
