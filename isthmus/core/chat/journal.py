@@ -17,8 +17,8 @@ from typing import Self
 from isthmus.core.chat.budget import Spend
 from isthmus.core.chat.call import ANSWERED, Call, Refusal
 from isthmus.core.chat.journal_file import (
-    ADD_CALL,
     ADD_REFUSED,
+    add_calls,
     begin,
     connect,
     crc,
@@ -141,7 +141,7 @@ class Journal:
         refused = [_of_refusal(row) for row in rows if isinstance(row, Refusal)]
         try:
             self._out.execute("BEGIN IMMEDIATE")
-            self._out.executemany(ADD_CALL, calls)
+            add_calls(self._out, calls)
             self._out.executemany(ADD_REFUSED, refused)
             self._out.execute("COMMIT")
         except sqlite3.Error as error:
