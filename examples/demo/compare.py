@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -20,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from compared import Cost, write_page
+from compared import read_rows, write_files
 from jobs import ENVIRONMENT, Job, console, run_jobs, settings
 from scenes import write as write_data
 
@@ -70,34 +69,19 @@ class Comparison:
                 write_data(made, train=SCENES, tests=QUESTIONS, seed=self.seed)
             made.rename(data)
 
-    def pretrain(self) -> None:
-        """The encoder and the LLM, each as a folder that transformers would have written."""
-        place = self.folder / "pretrained"
-        if (place / "llm").exists():
-            return
-        place.mkdir(exist_ok=True)
-        run_jobs([self.job("compare_pretrain.yaml", place / "run", place / "pretrain.log")], 1)
-        with console.status("keep what was pretrained"):
-            export(place / "run", place)
+    def pretrain(self, threads: int) -> None:
+        """The encoder and the LLM that every connector stands between."""
+        job = self.job("compare_pretrain.yaml", "pretrained", "--set", f"threads={threads}")
+        if job.cost.state != "finished":
+            run_jobs([job], at_once=1)
 
     def train(self, names: list[str], at_once: int) -> None:
         """Those of the connectors that are not trained yet."""
-        runs = self.folder / "runs"
-        runs.mkdir(exist_ok=True)
-        parts = {f"model.{name}.model": self.folder.resolve() / "pretrained" / name
-                 for name in ("encoder", "llm")}  # fmt: skip
-        jobs = []
-        for name in names:
-            out = runs / name
-            if not Cost.of(out).finished:
-                more = [*settings(parts), "--set", f"model.connector={CONNECTORS[name]}"]
-                if name == "identity":  # has no weights to align, so the LLM learns to read it
-                    for number in range(2):
-                        more += ["--set", f"stages.{number}.train={{llm: full}}"]
-                jobs.append(self.job("compare.yaml", out, runs / f"{name}.log", more))
-        run_jobs(jobs, at_once)
+        start = settings({"start.checkpoint": self.folder.resolve() / "pretrained"})
+        jobs = [self.job("compare.yaml", name, *start, *options_of(name)) for name in names]
+        run_jobs([job for job in jobs if job.cost.state != "finished"], at_once)
 
-    def job(self, yaml: str, out: Path, log: Path, more: list[str] = ()) -> Job:
+    def job(self, yaml: str, name: str, *more: str) -> Job:
         """A training that goes on where it was, from data of this folder."""
         stages = planned(yaml).stages
         options = ["--resume", "--set", f"seed={self.seed}", *self.data(stages), *more]
@@ -105,7 +89,8 @@ class Comparison:
             for number in range(len(stages)):
                 options += ["--set", f"stages.{number}.steps={self.steps}"]
         steps = sum(self.steps or stage.steps for stage in stages)
-        return Job(log, out, steps, "train", str(HERE / yaml), *options)
+        out = self.folder / name
+        return Job(out.with_suffix(".log"), out, steps, "train", str(HERE / yaml), *options)
 
     def data(self, stages: Any) -> list[str]:
         """Settings that have stages read their data from this folder."""
@@ -118,17 +103,17 @@ class Comparison:
 
     def evaluate(self, names: list[str]) -> None:
         """Ask all of them the held-out questions; what was answered before is kept."""
-        models = {name: str(self.folder.resolve() / "runs" / name) for name in names}
+        models = {name: str(self.folder.resolve() / name) for name in names}
         places = {
             "models": json.dumps(models),
             "benchmarks.digits.data": self.folder.resolve() / "data" / "questions.jsonl",
             "benchmarks.digits.images": self.folder.resolve() / "data" / "images",
             "controls": "[]",
             "title": "Connectors compared",
-            "out": self.folder / "evaluation",
         }
         verb = [sys.executable, "-m", "isthmus", "evaluate", str(HERE / "evaluate.yaml")]
-        done = subprocess.run([*verb, *settings(places)], env=ENVIRONMENT)
+        out = ["--out", str(self.folder / "evaluation")]
+        done = subprocess.run([*verb, *settings(places), *out], env=ENVIRONMENT)
         if done.returncode:
             sys.exit(done.returncode)
 
@@ -141,18 +126,42 @@ def planned(yaml: str) -> Any:
     return load(RunConfig, HERE / yaml)
 
 
-def export(run: Path, out: Path) -> None:
-    """Write a run's encoder and LLM as transformers would; the LLM last, for it is looked for."""
-    from isthmus.core.checkpoint import load
+def options_of(name: str) -> list[str]:
+    """What a connector's run has otherwise than compare.yaml."""
+    options = ["--set", f"model.connector={CONNECTORS[name]}"]
+    if name == "identity":  # it has nothing to align, so the LLM learns to read features as they are
+        for number in range(2):
+            options += ["--set", f"stages.{number}.train={{llm: full}}"]
+    return options
 
-    model = load(run).model()
-    encoder, llm = model.encoder, model.llm
-    model_class, _ = encoder.classes()
-    tower = model_class(encoder.shape)
-    kept = (encoder.embeddings, encoder.before, encoder.blocks)
-    for own, learnt in zip(encoder.split(tower), kept, strict=True):
-        own.load_state_dict(learnt.state_dict())
-    tower.save_pretrained(out / "encoder")
-    llm.model.save_pretrained(out / "llm.tmp")
-    llm.tokenizer.save_pretrained(out / "llm.tmp")
-    os.replace(out / "llm.tmp", out / "llm")
+
+def main() -> None:
+    """Data, pretraining, every connector, questions, and the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("compare"))
+    parser.add_argument("--only", default=",".join(CONNECTORS), help="connectors, by commas")
+    parser.add_argument("--steps", type=int, help="of every stage, in place of the YAML's")
+    parser.add_argument("--seed", type=int, default=0, help="of scenes, weights and data order")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at once, a thread each")
+    parser.add_argument("--docs", type=Path, help="also bring the page in this folder up to date")
+    given = parser.parse_args()
+    names = given.only.split(",")
+    if unknown := [name for name in names if name not in CONNECTORS]:
+        parser.error(f"--only: no connector {', '.join(unknown)}; there are {', '.join(CONNECTORS)}")
+    if given.docs and names != list(CONNECTORS):
+        parser.error("--docs: the page has all connectors; leave out --only")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    comparison = Comparison(given.folder, given.seed, given.steps)
+    try:
+        comparison.claim()
+        comparison.make_data()
+        comparison.pretrain(given.jobs)
+        comparison.train(names, given.jobs)
+        comparison.evaluate(names)
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on")
+    write_files(read_rows(given.folder, names), given.folder, given.docs)
+
+
+if __name__ == "__main__":
+    main()
