@@ -26,6 +26,7 @@ from isthmus.evaluate.folder import (
     write_text,
 )
 from isthmus.evaluate.results import Section, read_section
+from isthmus.evaluate.shots import open_shots
 from isthmus.evaluate.tasks import task_of
 
 
@@ -54,6 +55,7 @@ class Evaluation:
     def __init__(self, config: EvaluationConfig) -> None:
         self.config = config
         self.exams = open_exams(config.benchmarks, config.max_questions)
+        shots = open_shots(config.shots)
         self.models = {name: checkpoint.load(folder) for name, folder in config.models.items()}
         self.notes = [
             f"skipped a checkpoint: {line}"
@@ -61,7 +63,7 @@ class Evaluation:
             for line in opened.skipped
         ]
         self.tasks = [
-            task_of(config, model, opened, exam, variant)
+            task_of(config, model, opened, exam, variant, shots.get(exam.name))
             for model, opened in self.models.items()
             for exam in self.exams
             for variant in exam.variants(config, is_blind(opened))
