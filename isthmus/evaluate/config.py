@@ -45,6 +45,9 @@ class EvaluationConfig(Config):
     """Questions at once."""
     generation: Settings = Settings()
     """How answers are generated."""
+    prompts: tuple[str, ...] = Field(default=("{}",), min_length=1)
+    """What a model without an LLM compares a picture with: each, with an option of the question in
+    the place of `{}`; the vectors of several are averaged."""
 
     def check(self) -> Iterator[tuple[Place, str]]:
         for field in ("models", "benchmarks"):
@@ -54,6 +57,9 @@ class EvaluationConfig(Config):
                         "a name has letters, digits, `.`, `_` and `-`, and does not end like a file"
                     )
                     yield (field, name), f"a folder gets it: {why}"
+        for place, prompt in enumerate(self.prompts):
+            if "{}" not in prompt:
+                yield ("prompts", place), f"{prompt!r:.60} has no place for an option; write {{}}"
         if len(set(self.controls)) < len(self.controls):
             yield ("controls",), "each control once"
         if self.runs > 1 and not self.generation.temperature:

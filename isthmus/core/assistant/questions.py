@@ -23,12 +23,14 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Question:
-    """One row; `images` are files below the images folder, `names` as the row has them."""
+    """One row; `images` are files below the images folder, `names` as the row has them. Of the
+    `options`, a model that cannot speak chooses one."""
 
     id: str | int
     text: str
     images: tuple[Path, ...] = ()
     names: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
