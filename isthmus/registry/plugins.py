@@ -50,6 +50,7 @@ BUILT_IN = tuple(
         "connectors.gated_cross_attention",
         "llms.causal",
         "llms.seq2seq",
+        "llms.med",
         "text_encoders.clip",
         "text_encoders.siglip",
         "text_encoders.bert",
