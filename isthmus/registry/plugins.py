@@ -33,6 +33,7 @@ BUILT_IN = tuple(
     for module in (
         "encoders.clip",
         "encoders.siglip",
+        "encoders.blip",
         "encoders.dinov2",
         "encoders.timm",
         "encoders.tiles",
