@@ -104,10 +104,15 @@ class VisionTower(Encoder, ABC):
     def forward(self, images: Images) -> Features:
         dtype = next(self.embeddings.parameters()).dtype
         pixels = normalise(images.pixels, self.pixel_mean, self.pixel_std, dtype)
-        hidden: Tensor = self.blocks(self.before(self.embeddings(pixels))).last_hidden_state
+        hidden = self.run(self.before(self.embeddings(pixels)))
         if self.config.select == "patch":
             hidden = hidden[:, self.prefix :]
         return Features(rearrange(hidden, "images tokens dim -> (images tokens) dim"), images.grids)
+
+    def run(self, hidden: Tensor) -> Tensor:
+        """(images tokens dim) through the layers that are used."""
+        seen: Tensor = self.blocks(hidden).last_hidden_state
+        return seen
 
     @property
     def encoder_layers(self) -> Sequence[nn.Module]:
@@ -136,13 +141,19 @@ class VisionTower(Encoder, ABC):
         if config.model is None:
             shape = scratch_config(config, config_class, config.config or {})
             return build_scratch(config, model_class, shape), shape
-        found = published_config(config, config.model).get("model_type")
+        said = published_config(config, config.model)
+        found = said.get("model_type")
         if found not in self.model_types:
             raise PartError(
                 f"{label(config)}: {config.model} is a {found!r} model; this encoder loads "
                 f"{' or '.join(self.model_types)}"
             )
-        model = load_published(config, model_class, config.model)
+        return self.published(config.model, said)
+
+    def published(self, name: str, said: dict[str, Any]) -> tuple[Any, Any]:
+        """transformers' model of a hub id or folder, whose config.json is `said`, and its
+        configuration."""
+        model = load_published(self.config, self.classes()[0], name)
         return model, model.config
 
     def _statistics(self) -> tuple[Channels, Channels]:
