@@ -46,8 +46,10 @@ ELSEWHERE = {"objective": {"dpo"}, "tuner": {"norms"}}
 PARTS: dict[str, list[dict[str, Any]]] = {
     "template": [
         {"type": "plain"},
+        {"type": "plain", "images_before_start": True},
         {"type": "bare"},
         {"type": "bare", "before": "Question: ", "after": " Answer:"},
+        {"type": "bare", "images_before_start": True},
         {"type": "vicuna_v1"},
         {"type": "vicuna_v1", "system": ""},
         {"type": "llama2"},

@@ -17,6 +17,7 @@ from isthmus.core.model.contrast import Everyone
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.match_reader import needs_reader, picture, reader_among, reader_of
 from isthmus.core.model.mining import draw, gumbel
+from isthmus.core.model.qformer_weights import fill_head
 
 
 class ImageTextMatching(Objective, name="itm"):
@@ -36,16 +37,28 @@ class ImageTextMatching(Objective, name="itm"):
     class Config(Objective.Config):
         """Settings of `itm`."""
 
+        model: str | None = None
+        """Hub id or folder of a BLIP-2 that compares pictures and texts, whose head it begins with
+        (`Salesforce/blip2-itm-vit-g`); absent, it is drawn."""
+
+        @property
+        def pretrained(self) -> str | None:
+            return self.model
+
         def runs(self, parts: Mapping[str, PartConfig]) -> frozenset[str]:
             return self.needs | {reader_among(parts) or "encoder"}
 
         def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
             yield from needs_reader("itm", parts)
 
+    config: Config
+
     def join(self, model: Any) -> None:
         self.reader, reader = reader_of(model)
         self.head = nn.Linear(reader.text_dim, 2)
         draw_scaled(self)
+        if self.config.model is not None:
+            fill_head(self.config, self.config.model, "itm_head", self.head)
 
     def preparer(self, tools: Tools) -> Preparer:
         return MatchPreparer(tools, self.reader)
