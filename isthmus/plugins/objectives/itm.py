@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isthmus import hookimpl
-from isthmus.core.contracts import ConnectorText, Loss, Objective, PartConfig, Preparer, Tools
+from isthmus.core.contracts import ConnectorText, Loss, Matcher, PartConfig, Preparer, Tools
 from isthmus.core.data.matches import SIMILARITIES, Matches, MatchPreparer
 from isthmus.core.model.contrast import Everyone
 from isthmus.core.model.draw import draw_scaled
@@ -19,7 +19,7 @@ from isthmus.core.model.qformer import Picture
 from isthmus.core.model.qformer_matches import former_of, idle, needs_text_branch, picture
 
 
-class ImageTextMatching(Objective, name="itm"):
+class ImageTextMatching(Matcher, name="itm"):
     """Image-text matching (BLIP-2, Li et al. 2023, arXiv:2301.12597): queries look and read
     together, each says whether the two belong together, and the mean of them is the answer.
 
@@ -32,7 +32,7 @@ class ImageTextMatching(Objective, name="itm"):
     accumulates: ClassVar[bool] = False
     follows: ClassVar[frozenset[str]] = frozenset({"itc"})
 
-    class Config(Objective.Config):
+    class Config(Matcher.Config):
         """Settings of `itm`."""
 
         def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
@@ -65,6 +65,10 @@ class ImageTextMatching(Objective, name="itm"):
         hits = (logits.argmax(dim=1) == right).float()
         lost, hits = (rows.reshape(3, -1).mul(asked).sum() for rows in (lost, hits))
         return Loss(lost + idle(model), batch.weight, {"accuracy": hits})
+
+    def belonging(self, model: Any, batch: Matches) -> Tensor:
+        logits = self.logits(model, picture(model, batch), batch.text)
+        return logits.float().softmax(dim=1)[:, 1]
 
     def logits(self, model: Any, seen: Picture, text: ConnectorText) -> Tensor:
         """A picture and a text each -> (rows 2): strangers, or belonging together."""
