@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isthmus import hookimpl
-from isthmus.core.contracts import ConnectorText, Loss, Objective, PartConfig, Preparer, Tools
+from isthmus.core.contracts import ConnectorText, Loss, Matcher, PartConfig, Preparer, Tools
 from isthmus.core.data.matches import SIMILARITIES, Matches, MatchPreparer
 from isthmus.core.model.blocks import Picture, idle
 from isthmus.core.model.contrast import Everyone
@@ -20,7 +20,7 @@ from isthmus.core.model.mining import draw, gumbel
 from isthmus.core.model.qformer_weights import fill_head
 
 
-class ImageTextMatching(Objective, name="itm"):
+class ImageTextMatching(Matcher, name="itm"):
     """Image-text matching (ALBEF, Li et al. 2021, arXiv:2107.07651): a text is read beside a
     picture, and its first token says whether the two belong together. With a Q-Former (BLIP-2, Li
     et al. 2023, arXiv:2301.12597) every query says it, and the mean of them is the answer.
@@ -34,7 +34,7 @@ class ImageTextMatching(Objective, name="itm"):
     accumulates: ClassVar[bool] = False
     follows: ClassVar[frozenset[str]] = frozenset({"itc"})
 
-    class Config(Objective.Config):
+    class Config(Matcher.Config):
         """Settings of `itm`."""
 
         model: str | None = None
@@ -83,6 +83,10 @@ class ImageTextMatching(Objective, name="itm"):
         hits = (logits.argmax(dim=1) == right).float()
         lost, hits = (rows.reshape(3, -1).mul(asked).sum() for rows in (lost, hits))
         return Loss(lost + idle(*reader_of(model)[1].beside), batch.weight, {"accuracy": hits})
+
+    def belonging(self, model: Any, batch: Matches) -> Tensor:
+        logits = self.logits(model, picture(model, batch), batch.text)
+        return logits.float().softmax(dim=1)[:, 1]
 
     def logits(self, model: Any, seen: Picture, text: ConnectorText) -> Tensor:
         """A picture and a text each -> (rows 2): strangers, or belonging together."""
