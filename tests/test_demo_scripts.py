@@ -16,7 +16,7 @@ from isthmus.core.config import check, load
 from isthmus.core.train.config import RunConfig
 
 DEMO = Path(__file__).resolve().parent.parent / "examples" / "demo"
-SCRIPTS = ("blip2", "variants", "scenes", "digits")
+SCRIPTS = ("blip2", "variants", "run", "jobs", "scenes", "questions", "digits")
 
 
 @pytest.fixture(scope="module")
