@@ -13,12 +13,11 @@ import argparse
 import json
 import random
 import resource
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from digits import PLACES, Scene, make_scene, split_scans
+from jobs import isthmus
 from scenes import BRIEF, record
 
 HERE = Path(__file__).resolve().parent
@@ -73,11 +72,6 @@ def exactly_right(answers: Iterable[str], truth: dict[str, list[list[str]]]) -> 
     return sum(told(row["text"]) == truth[row["question_id"]] for row in rows) / len(truth)
 
 
-def isthmus(*arguments: object) -> None:
-    """Run a verb."""
-    subprocess.run([sys.executable, "-m", "isthmus", *map(str, arguments)], check=True)
-
-
 def main() -> None:
     """Data, both stages, captions of held-out scenes, and what they came to."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -95,11 +89,11 @@ def main() -> None:
             options.append(f"{place}.file={(data / name).resolve()}.json")
             options.append(f"{place}.images={(data / 'images').resolve()}")
     settings = [word for each in options for word in ("--set", each)]
-    isthmus("train", HERE / "blip2.yaml", "--out", out, *settings)
-    asked = ("--questions", data / "questions.jsonl", "--images", data / "images")
+    isthmus("train", str(HERE / "blip2.yaml"), "--out", str(out), *settings)
+    asked = ("--questions", str(data / "questions.jsonl"), "--images", str(data / "images"))
     answers = out / "captions.jsonl"
-    sizes = ("--batch-size", 64, "--max-new-tokens", LONGEST)
-    isthmus("generate", "--model", out, *asked, "--out", answers, *sizes)
+    sizes = ("--batch-size", "64", "--max-new-tokens", str(LONGEST))
+    isthmus("generate", "--model", str(out), *asked, "--out", str(answers), *sizes)
 
     for line in (out / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)

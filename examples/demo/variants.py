@@ -1,25 +1,25 @@
-"""The demo with other parts: LLaVA-NeXT's tiles, fused encoders, InstructBLIP's Q-Former.
+"""The demo with other parts: LLaVA-1.5's connector, LLaVA-NeXT's tiles, fused encoders,
+InstructBLIP's Q-Former.
 
     python examples/demo/variants.py llava-next [--folder demo-variants] [--seed 0] [--set ...]
 
-The stages, the data and the questions are those of demo.yaml; the parts are changed by `--set`, as
-VARIANTS says. Printed are the right answers to questions about scenes made of scans that no stage
-has seen, by type of question, and the CPU time that training took.
+The data and the questions are those of demo.yaml, and so are the stages, half as long; the parts
+are changed by `--set`, as VARIANTS says. Printed are the right answers to questions about scenes
+made of scans that no stage has seen, by type of question, and the CPU time that training took.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
-import subprocess
-import sys
 from pathlib import Path
 
-from scenes import write
+from jobs import Job, console, isthmus, run_jobs, settings
+from run import HERE, QUESTIONS, SCENES, data_at, synthesize
+from scenes import write as write_data
 
-HERE = Path(__file__).resolve().parent
-SCENES, QUESTIONS = 8000, 500
+STEPS = (850, 50, 325)
+"""Of the stages: pretrain, align, instruct."""
 SMALL = (
     "{type: clip, layer: -1, preprocess: resize, config: {hidden_size: 128, intermediate_size: 512,"
     " num_hidden_layers: 3, num_attention_heads: 4, image_size: %d, patch_size: 16}}"
@@ -31,6 +31,7 @@ TILES = (
     "stages.2.train.encoder={type: full, lr: 2e-4}",
 )
 VARIANTS: dict[str, tuple[str, ...]] = {
+    "llava-1.5": ("model.connector={type: mlp}",),
     "llava-next": TILES,
     "llava-next-base": (f"model.encoder={SMALL % 16}", *TILES[1:]),  # the whole picture alone
     "fused-encoders": (
@@ -53,41 +54,29 @@ VARIANTS["instructblip-deaf"] = (  # the same Q-Former, which reads nothing
 )
 
 
-def isthmus(*arguments: object) -> None:
-    """Run a verb."""
-    subprocess.run([sys.executable, "-m", "isthmus", *map(str, arguments)], check=True)
+def train(name: str, folder: Path, seed: int, more: list[str]) -> float | None:
+    """All stages; returns the CPU seconds that they took, where none was killed."""
+    steps = {f"stages.{number}.steps": count for number, count in enumerate(STEPS)}
+    places = [f"{place}={value}" for place, value in {"seed": seed, **steps}.items()]
+    options = [word for each in (*places, *VARIANTS[name], *more) for word in ("--set", each)]
+    config = str(HERE / "demo.yaml")
+    log = folder / f"train-{name}.log"
+    job = Job(log, folder / name, sum(STEPS), "train", config, *data_at(folder), *options)
+    run_jobs([job], at_once=1)
+    return job.cost.cpu_seconds
 
 
-def sets(places: dict[str, object]) -> list[str]:
-    """As options of the command line."""
-    return [word for place, value in places.items() for word in ("--set", f"{place}={value}")]
-
-
-def train(name: str, data: Path, out: Path, seed: int, more: list[str]) -> float:
-    """All stages; returns the CPU minutes that they took."""
-    places: dict[str, object] = {"seed": seed}
-    files = {0: ("captions",), 1: ("captions",), 2: ("conversation", "reasoning", "detail")}
-    for stage, kinds in files.items():
-        for at, kind in enumerate(kinds):
-            places[f"stages.{stage}.data.{at}.file"] = data / f"{kind}.json"
-            places[f"stages.{stage}.data.{at}.images"] = data / "images"
-    changes = [word for each in (*VARIANTS[name], *more) for word in ("--set", each)]
-    isthmus("train", HERE / "demo.yaml", "--out", out, *sets(places), *changes)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (used.ru_utime + used.ru_stime) / 60
-
-
-def evaluate(name: str, data: Path, out: Path, folder: Path) -> dict[str, float]:
+def evaluate(name: str, folder: Path) -> dict[str, float]:
     """Shares of right answers in percent, `accuracy` those of all."""
-    places: dict[str, object] = {
-        "models": f"{{{name}: {out}}}",
-        "controls": "[]",
-        "benchmarks.digits.data": data / "questions.jsonl",
-        "benchmarks.digits.images": data / "images",
+    places = {
+        "benchmarks.digits.data": folder / "data" / "questions.jsonl",
+        "benchmarks.digits.images": folder / "data" / "images",
     }
-    isthmus("evaluate", HERE / "evaluate.yaml", "--out", folder, *sets(places))
-    scores = json.loads((folder / name / "digits" / "scores.json").read_text())
-    by: dict[str, float] = scores["by"]
+    only = ("--set", f"models={{{name}: {folder / name}}}", "--set", "controls=[]")
+    out = folder / "evaluation" / name
+    config = str(HERE / "evaluate.yaml")
+    isthmus("evaluate", config, *only, *settings(places), "--out", str(out))
+    by: dict[str, float] = json.loads((out / name / "digits" / "scores.json").read_text())["by"]
     return by
 
 
@@ -100,14 +89,15 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="as of `isthmus train`")
     given = parser.parse_args()
     folder, name = given.folder.resolve(), given.variant
-    data = folder / "data"
-    if not (data / "questions.jsonl").exists():
-        write(data, train=SCENES, tests=QUESTIONS, seed=given.seed)
-    minutes = train(name, data, folder / name, given.seed, given.set)
-    by = evaluate(name, data, folder / name, folder / "evaluation" / name)
+    if not (folder / "instruct" / "samples.jsonl").exists():
+        write_data(folder / "data", train=SCENES, tests=QUESTIONS, seed=given.seed)
+        synthesize(folder)
+    seconds = train(name, folder, given.seed, given.set)
+    by = evaluate(name, folder)
     said = ", ".join(f"{kind} {share:.1f}" for kind, share in by.items() if kind != "accuracy")
-    print(f"{name}: {by['accuracy']:.1f} % of {QUESTIONS} questions right ({said})")
-    print(f"CPU time of training: {minutes:.1f} minutes")
+    took = "" if seconds is None else f", {seconds / 60:.1f} CPU minutes of training"
+    answered = f"{by['accuracy']:.1f} % of {QUESTIONS} questions right ({said})"
+    console.print(f"{name}: {answered}{took}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

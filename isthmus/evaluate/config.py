@@ -59,6 +59,9 @@ class EvaluationConfig(Config):
     """Questions at once."""
     generation: Settings = Settings()
     """How answers are generated."""
+    prompts: tuple[str, ...] = Field(default=("{}",), min_length=1)
+    """What a model without an LLM compares a picture with: each, with an option of the question in
+    the place of `{}`; the vectors of several are averaged."""
 
     def check(self) -> Iterator[tuple[Place, str]]:
         for field in ("models", "benchmarks"):
@@ -73,6 +76,9 @@ class EvaluationConfig(Config):
                 known = ", ".join(self.benchmarks)
                 near = did_you_mean(name, list(self.benchmarks))
                 yield ("shots", name), f"no benchmark has this name. Benchmarks: {known}.{near}"
+        for place, prompt in enumerate(self.prompts):
+            if "{}" not in prompt:
+                yield ("prompts", place), f"{prompt!r:.60} has no place for an option; write {{}}"
         if len(set(self.controls)) < len(self.controls):
             yield ("controls",), "each control once"
         if self.runs > 1 and not self.generation.temperature:

@@ -33,6 +33,7 @@ BUILT_IN = tuple(
     for module in (
         "encoders.clip",
         "encoders.siglip",
+        "encoders.blip",
         "encoders.dinov2",
         "encoders.blip2",
         "encoders.timm",
@@ -51,6 +52,7 @@ BUILT_IN = tuple(
         "connectors.gated_cross_attention",
         "llms.causal",
         "llms.seq2seq",
+        "llms.med",
         "text_encoders.clip",
         "text_encoders.siglip",
         "text_encoders.bert",

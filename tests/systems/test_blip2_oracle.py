@@ -34,7 +34,7 @@ from isthmus.core.data.preparers import next_token_preparer
 from isthmus.core.model.build import build_model
 from isthmus.core.model.config import ModelConfig
 from isthmus.core.model.generate import Prompt, Stops, generate
-from isthmus.core.model.qformer_matches import picture
+from isthmus.core.model.match_reader import picture
 from isthmus.core.model.settings import Settings
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import PartError

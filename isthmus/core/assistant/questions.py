@@ -24,13 +24,15 @@ SHOWN = 10
 @dataclass(frozen=True)
 class Question:
     """One row; `images` are files below the images folder, `names` as the row has them. `shots`
-    are examples with their answers, which stand before it."""
+    are examples with their answers, which stand before it. Of the `options`, a model that cannot
+    speak chooses one."""
 
     id: str | int
     text: str
     images: tuple[Path, ...] = ()
     names: tuple[str, ...] = ()
     shots: tuple[Sample, ...] = ()
+    options: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

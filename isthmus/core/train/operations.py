@@ -22,9 +22,15 @@ from isthmus.core.contracts import (
     VISUAL_SEEN,
     VISUAL_STATES,
     CausalLLM,
+<<<<<<< HEAD
     CrossAttentionConnector,
     CrossAttentionStates,
     Objective,
+=======
+    ConnectorText,
+    Features,
+    QueryConnector,
+>>>>>>> room/systems
     Segments,
     Seq2SeqLLM,
 )
@@ -48,6 +54,11 @@ def flop_model(
     needs = {"llm"} if objective is None else objective.config.needs
     if "llm" in needs and model.llm is None:
         return None
+<<<<<<< HEAD
+=======
+    if model.gives_states:
+        return None  # its layers inside the LLM work on tokens and on states
+>>>>>>> room/systems
     device = next(model.parameters()).device
     with (
         _evaluating(model),

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
 from isthmus import hookimpl
-from isthmus.core.model.pretrained import label, published_config, read_tensors
 from isthmus.core.model.transform import Fit
 from isthmus.core.model.vision_tower import Select, VisionTower
-from isthmus.errors import PartError
-
-PREFIX = "vision_model."
-"""What the tower's weights are called by inside a whole BLIP-2."""
 
 
 class Blip2(VisionTower, name="blip2"):
@@ -55,30 +49,7 @@ class Blip2(VisionTower, name="blip2"):
     def split(tower: Any) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module | None]:
         return tower.embeddings, nn.Identity(), tower.encoder, tower.post_layernorm
 
-    def _load(self) -> tuple[Any, Any]:
-        """The tower out of a whole model, of whose files those are read that hold it."""
-        config = self.config
-        if config.model is None:
-            return super()._load()
-        said = published_config(config, config.model)
-        if said.get("model_type") not in self.model_types:
-            raise PartError(
-                f"{label(config)}: {config.model} is a {said.get('model_type')!r} model; this "
-                f"encoder loads {' or '.join(self.model_types)}"
-            )
-        model_class, config_class = self.classes()
-        vision = said.get("vision_config") or {}
-        shape = config_class.from_dict({k: v for k, v in vision.items() if k != "model_type"})
-        tensors = read_tensors(config, config.model, (PREFIX,))
-        with torch.device("meta"):
-            tower = model_class(shape)
-        found = {key.removeprefix(PREFIX): value for key, value in tensors.items()}
-        try:
-            tower.load_state_dict(found, assign=True)
-        except RuntimeError as error:
-            why = " ".join(str(error).split())
-            raise PartError(f"{label(config)}: {config.model}: {why:.300}") from error
-        return tower, shape
+    published = VisionTower.inner
 
 
 @hookimpl

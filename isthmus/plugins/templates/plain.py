@@ -1,13 +1,13 @@
-"""`plain`: images, then the caption. LLaVA's first stage, which has no instructions."""
+"""`plain`: images, then the caption. LLaVA's first stage and BLIP, which have no instructions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from isthmus import hookimpl
 from isthmus.core.contracts import ImageSpan, Span, Template, TextSpan, Turn
-from isthmus.core.data.spans import content, start_behind_images
+from isthmus.core.data.spans import content, control, end_token, start_behind_images
 
 
 class Plain(Template, name="plain"):
@@ -19,6 +19,8 @@ class Plain(Template, name="plain"):
     class Config(Template.Config):
         """Settings of `plain`."""
 
+        end: Literal["newline", "text"] = "newline"
+        """What ends a caption: a `newline`, or the tokenizer's end of text (`</s>`), as in BLIP."""
         images_before_start: bool = False
         """Images that come first stand before the token that a text starts with: BLIP-2's order."""
 
@@ -28,7 +30,11 @@ class Plain(Template, name="plain"):
         spans: list[Span] = []
         for turn in turns:
             if turn.role == "assistant":
-                spans += [*content(turn, supervised=True), TextSpan("\n", supervised=True)]
+                stop = self.stop(tokenizer)
+                end: Span = TextSpan(stop, supervised=True)
+                if self.config.end == "text":
+                    end = control(stop, tokenizer, supervised=True)
+                spans += [*content(turn, supervised=True), end]
             else:
                 # Empty text: the next answer begins here, even where no image says so.
                 spans.append(TextSpan(""))
@@ -41,7 +47,7 @@ class Plain(Template, name="plain"):
         return self.spans(turns, tokenizer)
 
     def stop(self, tokenizer: Any) -> str:
-        return "\n"
+        return "\n" if self.config.end == "newline" else end_token(tokenizer)
 
 
 @hookimpl
