@@ -93,7 +93,8 @@ def read_row(folder: Path, name: str, scores: dict[str, Score]) -> Row:
             parameters = sum(tensors.get_tensor(key).numel() for key in tensors.keys())  # noqa: SIM118
     steps, cost = steps_of(folder / name), Cost.read(folder / f"{name}.json")
     samples, tokens = (
-        sum(row[f"{what}_per_s"] * row["seconds"] for row in steps) for what in ("samples", "tokens")
+        sum(row[f"{what}_per_s"] * row["seconds"] for row in steps)
+        for what in ("samples", "tokens")
     )
     losses = {
         stage: fmean([row["loss"] for row in steps if row["stage"] == stage][-TAIL:])
