@@ -107,25 +107,26 @@ def filter_captions(folder: Path) -> None:
 
 def learn_again(folder: Path) -> None:
     """Train two models from nothing, on either set of captions."""
-    files = {"noisy": folder / "data" / "noisy.json",
-             "filtered": folder / "filtered" / "samples.jsonl"}  # fmt: skip
-    jobs = []
-    for name, file in files.items():
-        config = yaml.safe_load((HERE / "captioner.yaml").read_text())
+    run_jobs([from_nothing(folder, name) for name in SETS], at_once=2)
+
+
+def from_nothing(folder: Path, name: str) -> Job:
+    """One of them: the teacher's last two stages, on these captions."""
+    data = {"noisy": folder / "data" / "noisy.json",
+            "filtered": folder / "filtered" / "samples.jsonl"}[name]  # fmt: skip
+    config = yaml.safe_load((HERE / "captioner.yaml").read_text())
+    _, represent, speak = config["stages"]
+    for stage, steps in ((represent, REPRESENT), (speak, SPEAK)):
         images = str(folder / "data" / "images")
-        _, represent, speak = config["stages"]
-        for stage, steps in ((represent, REPRESENT), (speak, SPEAK)):
-            held_out = str(folder / "data" / "test_captions.json")
-            stage["steps"] = steps
-            stage["data"] = [{"type": "llava", "file": str(file), "images": images}]
-            stage["validation"]["data"] = [{"type": "llava", "file": held_out, "images": images}]
-        config["stages"], config["threads"] = [represent, speak], 1
-        path = folder / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(config, sort_keys=False))
-        command = ("train", str(path), "--resume")
-        run = folder / f"from-{name}"
-        jobs.append(Job(folder / f"learn from {name}.log", run, REPRESENT + SPEAK, *command))
-    run_jobs(jobs, at_once=2)
+        held_out = str(folder / "data" / "test_captions.json")
+        stage["steps"] = steps
+        stage["data"] = [{"type": "llava", "file": str(data), "images": images}]
+        stage["validation"]["data"] = [{"type": "llava", "file": held_out, "images": images}]
+    config["stages"], config["threads"] = [represent, speak], 1
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    log, run = folder / f"learn-from-{name}.log", folder / f"from-{name}"
+    return Job(log, run, REPRESENT + SPEAK, "train", str(path), "--resume")
 
 
 def measure(folder: Path) -> dict[str, Any]:
