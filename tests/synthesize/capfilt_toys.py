@@ -30,19 +30,20 @@ LLM = {
 MATCHING = {"type": "mix", "of": [{"type": "itc", "dim": 8}, {"type": "itm"}]}
 
 
+STAGES = [{"name": "represent", "objective": MATCHING}, {"name": "speak", "template": "vicuna_v1"}]
+
+
 def save_captioner(run: Path) -> Path:
-    """A run whose model answers, and comes to an end soon."""
+    """A run whose last stage taught its model to answer, and to come to an end soon."""
     torch.set_num_threads(1)
-    parts = {"encoder": ENCODER, "connector": {"type": "mlp"}, "llm": LLM}
-    model = _built(parts, seed=1)
+    model = _built({"encoder": ENCODER, "connector": {"type": "mlp"}, "llm": LLM}, seed=1)
     head = model.llm.model.lm_head.weight.data
     head[model.llm.tokenizer.eos_token_id] *= 4
-    settings = {"template": "vicuna_v1", "stages": [{"name": "speak"}]}
-    return _saved(run, model, settings, "speak", {})
+    return _saved(run, model, 1, {})
 
 
 def save_filter(run: Path) -> Path:
-    """A run whose only stage learnt to match."""
+    """A run that has come to the end of its first stage, which learnt to match."""
     torch.set_num_threads(1)
     model = _built({"encoder": ENCODER, "connector": QFORMER}, seed=2)
     objective: Any = configs.validate_part("objective", MATCHING).build()
@@ -50,18 +51,18 @@ def save_filter(run: Path) -> Path:
         torch.manual_seed(3)
         objective.join(model)
     objective.each[1].head.weight.data *= 4
-    settings = {"stages": [{"name": "represent", "objective": MATCHING}]}
-    return _saved(run, model, settings, "represent", objective.state_dict())
+    return _saved(run, model, 0, objective.state_dict())
 
 
 def _built(parts: dict[str, Any], seed: int) -> Any:
     return build_model(configs.load(ModelConfig, parts), texts=tiny_texts, seed=seed)
 
 
-def _saved(run: Path, model: Any, settings: dict[str, Any], stage: str, heads: Any) -> Path:
-    state = checkpoint.TrainerState(stage, 0, 1, finished=True)
-    folder = run / "checkpoints" / f"01-{stage}-000001"
-    checkpoint.save(folder, model, settings, trainer=state, objective=heads)
+def _saved(run: Path, model: Any, stage: int, heads: Any) -> Path:
+    name = str(STAGES[stage]["name"])
+    state = checkpoint.TrainerState(name, stage, 1, finished=True)
+    folder = run / "checkpoints" / checkpoint.checkpoint_name(stage, name, 1)
+    checkpoint.save(folder, model, {"stages": STAGES}, trainer=state, objective=heads)
     return run
 
 

@@ -297,6 +297,15 @@ def test_what_cannot_be_is_said_before_weights_are_read(
     assert not made.out.exists()
 
 
+def test_filter_without_a_head_names_the_checkpoint_that_has_one(models: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    save_captioner(run)
+    save_filter(run)
+    made = config(tmp_path, models, filter={"model": str(run)})
+    with pytest.raises(InputError, match=r"'speak' learnt by lm.*checkpoints/01-represent-000001"):
+        capfilt(made)
+
+
 def test_settings_that_mean_nothing_are_refused(models: Path, tmp_path: Path):
     model = {"model": str(models / "captioner")}
     for settings, said in (
