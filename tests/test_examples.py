@@ -22,7 +22,7 @@ def class_of(file: Path) -> type[Config]:
         return SynthesisConfig
     if file.name == "capfilt.yaml":
         return CapFiltConfig
-    return EvaluationConfig if file.name == "evaluate.yaml" else RunConfig
+    return EvaluationConfig if file.stem.endswith("evaluate") else RunConfig
 
 
 def test_there_are_examples_of_all() -> None:

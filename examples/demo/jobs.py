@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -18,18 +19,41 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "
 console = Console()
 
 
-class Job:
-    """A training in the folder `run`, of so many steps; its output goes to a log file.
+@dataclass(frozen=True)
+class Cost:
+    """What a job took, all its attempts together; `cpu_seconds` None where one was killed."""
 
-    Once it is over, `peak_gib` and `cpu_seconds` are what its process took.
+    state: str = "new"
+    cpu_seconds: float | None = 0.0
+    peak_gib: float = 0.0
+
+    @classmethod
+    def read(cls, file: Path) -> Cost:
+        return cls(**json.loads(file.read_text())) if file.exists() else cls()
+
+    def write(self, file: Path) -> None:
+        file.write_text(json.dumps(asdict(self)))
+
+
+class Job:
+    """A training in the folder `run`, of so many steps.
+
+    Its output goes to a log file, and what it took to a `.json` beside that.
     """
 
     def __init__(self, log: Path, run: Path, steps: int, *arguments: str) -> None:
         self.name, self.log, self.run, self.steps = log.stem, log, run, steps
         self.command = [sys.executable, "-m", "isthmus", *arguments, "--out", str(run)]
-        self.peak_gib = self.cpu_seconds = 0.0
+        self.cost_file = log.with_suffix(".json")
+
+    @property
+    def cost(self) -> Cost:
+        return Cost.read(self.cost_file)
 
     def start(self) -> None:
+        before = self.cost
+        known = None if before.state == "running" else before.cpu_seconds
+        replace(before, state="running", cpu_seconds=known).write(self.cost_file)
         # In a group of its own, so that Ctrl-C reaches it once, by `stop`.
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
@@ -39,13 +63,8 @@ class Job:
 
     def running(self) -> bool:
         """Whether it still works; a failure ends the program with what it printed."""
-        if self.process.returncode is None:
-            pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
-            if pid == 0:
-                return True
-            self.process.returncode = os.waitstatus_to_exitcode(status)
-            self.peak_gib = usage.ru_maxrss / 2**20
-            self.cpu_seconds = usage.ru_utime + usage.ru_stime
+        if self.process.returncode is None and not self._ended(os.WNOHANG):
+            return True
         if self.process.returncode:
             console.print(self.log.read_text()[-3000:], markup=False)
             sys.exit(f"{self.name} failed with exit code {self.process.returncode}; see {self.log}")
@@ -55,7 +74,20 @@ class Job:
         """Let it save, and leave."""
         if self.process.returncode is None:
             self.process.terminate()
-            self.process.wait()
+            self._ended(0)
+
+    def _ended(self, how: int) -> bool:
+        pid, status, usage = os.wait4(self.process.pid, how)
+        if pid == 0:
+            return False
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        before, took = self.cost, usage.ru_utime + usage.ru_stime
+        Cost(
+            state="stopped" if self.process.returncode else "finished",
+            cpu_seconds=None if before.cpu_seconds is None else before.cpu_seconds + took,
+            peak_gib=max(before.peak_gib, usage.ru_maxrss / 2**20),
+        ).write(self.cost_file)
+        return True
 
 
 def run_jobs(jobs: Sequence[Job], at_once: int) -> None:

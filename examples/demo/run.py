@@ -36,7 +36,7 @@ def train(folder: Path, total_steps: int, seed: int) -> float:
         log, config = folder / f"train-{name}.log", str(HERE / "demo.yaml")
         jobs.append(Job(log, folder / name, total_steps, "train", config, *options))
     run_jobs(jobs, at_once=len(jobs))
-    return sum(job.peak_gib for job in jobs)
+    return sum(job.cost.peak_gib for job in jobs)
 
 
 def evaluate(folder: Path) -> dict[str, Any]:

@@ -253,6 +253,11 @@ class Objective(Part, nn.Module, ABC):
             """Names of the model's parts without which it cannot run."""
             return self._owner.needs
 
+        def runs(self, parts: Mapping[str, PartConfig]) -> frozenset[str]:
+            """Names of the parts that it runs, on a model of these: what it `needs`, and of several
+            that would do the one that it takes."""
+            return self.needs
+
         @property
         def accumulates(self) -> bool:
             """Whether a step may be cut into micro-batches."""

@@ -10,6 +10,7 @@ from typing import Any
 from isthmus.core.checkpoint import Writer, settle
 from isthmus.core.config import dump, load, parse
 from isthmus.core.contracts import EventList, Events
+from isthmus.core.lock import folder_lock
 from isthmus.core.model.build import build_model
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.core.train.config import RunConfig
@@ -17,7 +18,6 @@ from isthmus.core.train.evaluating import check_evaluation
 from isthmus.core.train.features import check_transform
 from isthmus.core.train.history import History
 from isthmus.core.train.lines import LineFile
-from isthmus.core.train.lock import RunLock
 from isthmus.core.train.opening import OpenStage, needed_parts, open_stages, texts
 from isthmus.core.train.parallel import Parallel
 from isthmus.core.train.progress import LEDGER, SKIPPED, MetricsFile, Trackers, steps_over
@@ -50,7 +50,7 @@ def run(
     parallel.on_main(lambda: check_evaluation(settings, parallel, events))
     stages = parallel.main_first(lambda: open_stages(settings))
     with ExitStack() as until_done:
-        lock = until_done.enter_context(RunLock(settings.out))
+        lock = until_done.enter_context(folder_lock(settings.out))
         start = find_start(settings, stages, parallel, resume, lock)
         if start.checkpoint and start.index == len(stages):
             last = start.checkpoint.folder

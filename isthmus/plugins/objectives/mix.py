@@ -38,6 +38,9 @@ class Mix(Objective, name="mix"):
         def needs(self) -> frozenset[str]:
             return frozenset[str]().union(*(each.needs for each in self.of))
 
+        def runs(self, parts: Mapping[str, PartConfig]) -> frozenset[str]:
+            return frozenset[str]().union(*(each.runs(parts) for each in self.of))
+
         @property
         def accumulates(self) -> bool:
             return all(each.accumulates for each in self.of)
