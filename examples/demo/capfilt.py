@@ -1,12 +1,12 @@
 """CapFilt in miniature: scenes of digits, half of whose captions are another scene's.
 
-    python examples/demo/capfilt.py [--folder demo-capfilt] [--seed 0]
+    python examples/demo/capfilt.py [--folder demo-capfilt] [--teacher demo-blip2] [--seed 0]
 
-As in BLIP (Li et al. 2022, arXiv:2201.12086): a model learns from all of the noisy captions, then
-from a few that people have looked at; it writes a caption for every noisy picture, and says which
-ones of both kinds belong to it. Two models then learn from nothing, with equal steps: one from the
-noisy captions, one from what CapFilt kept. Both are measured on scans that nobody has seen. What is
-finished is not done again.
+BLIP-2's miniature, which has learnt from captions of other scenes, writes a caption for every
+picture, and says which ones of both kinds belong to it (CapFilt: Li et al. 2022, arXiv:2201.12086).
+Two models then learn from nothing, with equal steps: one from the noisy captions, one from what
+CapFilt kept. Both are measured on scans that nobody has seen. Where the teacher's folder has no
+run, blip2.py is run first; what is finished is not done again.
 """
 
 from __future__ import annotations
@@ -15,48 +15,55 @@ import argparse
 import json
 import random
 import resource
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from digits import PLACES, Scene, make_scene, split_scans
 from jobs import Job, console, isthmus, run_jobs, settings
 from scenes import BRIEF, record
 
 HERE = Path(__file__).resolve().parent
-NOISY, CLEAN, HELD_OUT = 8000, 2000, 512
-REPRESENT, SPEAK = 250, 250
+NOISY, HELD_OUT = 8000, 512
+REPRESENT, SPEAK = 300, 200
 """Steps of the two stages that learn from nothing."""
-SETS = {"noisy": "noisy captions", "filtered": "what CapFilt kept"}
+SHORTER = {
+    "stages.0.steps": REPRESENT,
+    "stages.0.batch.samples": 64,
+    "stages.0.optimizer.lr": 2e-3,
+    "stages.0.schedule.warmup": 50,
+    "stages.0.validation.grounding": "false",
+    "stages.1.steps": SPEAK,
+    "stages.1.schedule.warmup": 50,
+    "stages.1.validation.grounding": "false",
+    "threads": 1,
+}
+"""What of BLIP-2's miniature is other where it learns from nothing."""
+SETS = {"noisy": "the noisy captions", "filtered": "what CapFilt kept"}
 
 
 def write(folder: Path, seed: int) -> None:
-    """Scenes with one caption each, of which half are another scene's; a few clean ones with three;
-    those that are held out; and what is in every picture."""
-    rng = random.Random(seed)
+    """Scenes with one caption each, of which half are another scene's; those that are held out; and
+    what is in every picture."""
+    rng = random.Random(f"capfilt {seed}")
     seen, unseen = split_scans(seed)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     truth: dict[str, list[str]] = {}
-    for name, scans, count, captions in (
-        ("noisy", seen, NOISY, 1),
-        ("clean", seen, CLEAN, 3),
-        ("test_captions", unseen, HELD_OUT, 1),
-    ):
+    for name, scans, count in (("noisy", seen, NOISY), ("test_captions", unseen, HELD_OUT)):
         scenes = [make_scene(f"{name}_{number:05}", scans, rng) for number in range(count)]
-        said = [rng.sample(scene.captions(rng), captions) for scene in scenes]
+        said = [rng.choice(scene.captions(rng)) for scene in scenes]
         if name == "noisy":
             wrong = rng.sample(range(count), count // 2)
             taken = [said[other] for other in [*wrong[1:], wrong[0]]]
             for at, caption in zip(wrong, taken, strict=True):
                 said[at] = caption
         rows = []
-        for scene, own in zip(scenes, said, strict=True):
+        for scene, caption in zip(scenes, said, strict=True):
             scene.picture.save(folder / "images" / f"{scene.name}.png", compress_level=1)
             truth[f"{scene.name}.png"] = facts(scene)
-            for which, caption in enumerate(own):
-                turns = [(rng.choice(BRIEF), caption)]
-                rows.append(record(f"{scene.name}_{which}", scene, turns))
+            rows.append(record(scene.name, scene, [(rng.choice(BRIEF), caption)]))
         (folder / f"{name}.json").write_text(json.dumps(rows))
     (folder / "truth.json").write_text(json.dumps(truth))
 
@@ -75,33 +82,27 @@ def _fact(words: Iterable[str]) -> str:
     return " ".join(sorted(words))
 
 
-def teach(folder: Path) -> None:
-    """Train captioner and filter."""
-    config = yaml.safe_load((HERE / "captioner.yaml").read_text())
-    places = {}
-    for number, stage in enumerate(config["stages"]):
-        for part in ("validation.data", "data") if "validation" in stage else ("data",):
-            name = {"noisy": "noisy", "clean": "clean", "speak": "clean"}[stage["name"]]
-            file = "test_captions" if part != "data" else name
-            places[f"stages.{number}.{part}.0.file"] = folder / "data" / f"{file}.json"
-            places[f"stages.{number}.{part}.0.images"] = folder / "data" / "images"
-    steps = sum(stage["steps"] for stage in config["stages"])
-    command = ("train", str(HERE / "captioner.yaml"), "--resume", *settings(places))
-    run_jobs([Job(folder / "teacher.log", folder / "teacher", steps, *command)], at_once=1)
+def teach(folder: Path, seed: int) -> None:
+    """Train BLIP-2's miniature, unless that was done."""
+    if not list(folder.glob("run/checkpoints/02-speak-*")):
+        script = [sys.executable, str(HERE / "blip2.py"), "--folder", str(folder)]
+        if code := subprocess.run([*script, "--seed", str(seed)]).returncode:
+            sys.exit(code)
 
 
-def filter_captions(folder: Path) -> None:
-    """Write captions, and keep what passes."""
-    (checkpoint,) = (folder / "teacher" / "checkpoints").glob("02-clean-*")
+def filter_captions(folder: Path, teacher: Path) -> None:
+    """Write captions, and keep what passes: the teacher's last stage is the captioner, and what its
+    first one learnt to tell is the filter."""
+    (filter,) = teacher.glob("run/checkpoints/01-represent-*")
+    data = folder / "data"
     places = {
-        "data.0.file": folder / "data" / "noisy.json",
-        "data.0.images": folder / "data" / "images",
-        "images": folder / "data" / "images",
-        "captioner.model": folder / "teacher",
-        "filter.model": checkpoint,
+        "data.0.file": data / "noisy.json",
+        "data.0.images": data / "images",
+        "images": data / "images",
+        "captioner.model": teacher / "run",
+        "filter.model": filter,
     }
-    example = str(HERE.parent / "capfilt.yaml")
-    out = str(folder / "filtered")
+    example, out = str(HERE.parent / "capfilt.yaml"), str(folder / "filtered")
     isthmus("synthesize", "capfilt", example, *settings(places), "--out", out)
 
 
@@ -111,22 +112,17 @@ def learn_again(folder: Path) -> None:
 
 
 def from_nothing(folder: Path, name: str) -> Job:
-    """One of them: the teacher's last two stages, on these captions."""
-    data = {"noisy": folder / "data" / "noisy.json",
-            "filtered": folder / "filtered" / "samples.jsonl"}[name]  # fmt: skip
-    config = yaml.safe_load((HERE / "captioner.yaml").read_text())
-    _, represent, speak = config["stages"]
-    for stage, steps in ((represent, REPRESENT), (speak, SPEAK)):
-        images = str(folder / "data" / "images")
-        held_out = str(folder / "data" / "test_captions.json")
-        stage["steps"] = steps
-        stage["data"] = [{"type": "llava", "file": str(data), "images": images}]
-        stage["validation"]["data"] = [{"type": "llava", "file": held_out, "images": images}]
-    config["stages"], config["threads"] = [represent, speak], 1
-    path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    """One of them."""
+    data = folder / "data"
+    files = {"noisy": data / "noisy.json", "filtered": folder / "filtered" / "samples.jsonl"}
+    places: dict[str, Any] = dict(SHORTER)
+    for number in range(2):
+        for part, file in (("data", files[name]), ("validation.data", data / "test_captions.json")):
+            places[f"stages.{number}.{part}.0.file"] = file
+            places[f"stages.{number}.{part}.0.images"] = data / "images"
     log, run = folder / f"learn-from-{name}.log", folder / f"from-{name}"
-    return Job(log, run, REPRESENT + SPEAK, "train", str(path), "--resume")
+    command = ("train", str(HERE / "blip2.yaml"), "--resume", *settings(places))
+    return Job(log, run, REPRESENT + SPEAK, *command)
 
 
 def measure(folder: Path) -> dict[str, Any]:
@@ -160,7 +156,7 @@ def measure(folder: Path) -> dict[str, Any]:
     for name in SETS:
         lines = (folder / f"from-{name}" / "metrics.jsonl").read_text().splitlines()
         rows = [row for row in map(json.loads, lines) if "val_loss" in row]
-        represent = [row for row in rows if row["stage"] == "clean"][-1]
+        represent = [row for row in rows if row["stage"] == "represent"][-1]
         found[name] = {
             "image_to_text": represent["val_itc_image_to_text"],
             "text_to_image": represent["val_itc_text_to_image"],
@@ -171,16 +167,17 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Data, captioner and filter, CapFilt, two models from nothing, what they came to."""
+    """Data, teacher, CapFilt, two models from nothing, what they came to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("demo-capfilt"))
-    parser.add_argument("--seed", type=int, default=0, help="of the scenes")
+    parser.add_argument("--teacher", type=Path, default=Path("demo-blip2"), help="as of blip2.py")
+    parser.add_argument("--seed", type=int, default=0, help="of the scenes, and of the teacher")
     given = parser.parse_args()
-    folder: Path = given.folder.resolve()
+    folder, teacher = given.folder.resolve(), given.teacher.resolve()
     if not (folder / "data" / "truth.json").exists():
         write(folder / "data", given.seed)
-    teach(folder)
-    filter_captions(folder)
+    teach(teacher, given.seed)
+    filter_captions(folder, teacher)
     learn_again(folder)
     found = measure(folder)
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
