@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -51,7 +52,7 @@ def test_both_models_differ_in_nothing_but_captions(demo: ModuleType, tmp_path: 
     runs = []
     for name in demo.SETS:
         command = demo.from_nothing(tmp_path, name).command
-        changes = [b for a, b in zip(command, command[1:], strict=False) if a == "--set"]
+        changes = [b for a, b in pairwise(command) if a == "--set"]
         runs.append(load(RunConfig, command[command.index("train") + 1], changes))
     noisy, filtered = (run.model_dump(exclude={"stages"}) for run in runs)
     assert noisy == filtered
