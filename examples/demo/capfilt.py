@@ -83,8 +83,8 @@ def _fact(words: Iterable[str]) -> str:
 
 
 def teach(folder: Path, seed: int) -> None:
-    """Train BLIP-2's miniature, unless that was done."""
-    if not list(folder.glob("run/checkpoints/02-speak-*")):
+    """Train BLIP-2's miniature, unless there is one."""
+    if not (folder / "run").exists():
         script = [sys.executable, str(HERE / "blip2.py"), "--folder", str(folder)]
         if code := subprocess.run([*script, "--seed", str(seed)]).returncode:
             sys.exit(code)
@@ -93,7 +93,7 @@ def teach(folder: Path, seed: int) -> None:
 def filter_captions(folder: Path, teacher: Path) -> None:
     """Write captions, and keep what passes: the teacher's last stage is the captioner, and what its
     first one learnt to tell is the filter."""
-    (filter,) = teacher.glob("run/checkpoints/01-represent-*")
+    *_, filter = sorted(teacher.glob("run/checkpoints/01-represent-*"))
     data = folder / "data"
     places = {
         "data.0.file": data / "noisy.json",

@@ -27,10 +27,17 @@ LLM = {
     "config": SHAPE | {"model_type": "llama"},
     "tokenizer": {"vocab_size": 300},
 }
+MED = {
+    **{"type": "med", "dim": 32, "layers": 2, "heads": 2, "hidden": 48, "positions": 80},
+    **{"dropout": 0.0, "tokenizer": {"vocab_size": 300}},
+}
 MATCHING = {"type": "mix", "of": [{"type": "itc", "dim": 8}, {"type": "itm"}]}
 
 
-STAGES = [{"name": "represent", "objective": MATCHING}, {"name": "speak", "template": "vicuna_v1"}]
+STAGES = [
+    {"name": "represent", "objective": MATCHING, "template": "plain"},
+    {"name": "speak", "template": "vicuna_v1"},
+]
 
 
 def save_captioner(run: Path) -> Path:
@@ -51,6 +58,17 @@ def save_filter(run: Path) -> Path:
         torch.manual_seed(3)
         objective.join(model)
     objective.each[1].head.weight.data *= 4
+    return _saved(run, model, 0, objective.state_dict())
+
+
+def save_blip(run: Path) -> Path:
+    """A BLIP: one stage, whose MED writes captions and tells which ones belong."""
+    torch.set_num_threads(1)
+    model = _built({"encoder": ENCODER, "llm": MED}, seed=4)
+    objective: Any = configs.validate_part("objective", MATCHING).build()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        objective.join(model)
     return _saved(run, model, 0, objective.state_dict())
 
 

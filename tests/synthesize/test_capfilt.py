@@ -32,6 +32,7 @@ from tests.synthesize.capfilt_toys import (
     config,
     pictures,
     row,
+    save_blip,
     save_captioner,
     save_filter,
 )
@@ -103,6 +104,14 @@ def test_samples_are_read_by_the_source_of_their_format(whole: CapFiltConfig):
     found = next(sample for sample in source.stream() if sample.id == web["id"])
     assert found.turns[-1].text == web["conversations"][1]["value"]
     assert found.images[0].is_file()
+
+
+def test_one_blip_is_captioner_and_filter(models: Path, tmp_path: Path):
+    blip = {"model": str(save_blip(tmp_path / "blip"))}
+    made = config(tmp_path, models, captioner=blip | {"max_new_tokens": 8}, filter=blip)
+    found = capfilt(made).summary
+    assert found["captioner"]["sha256"] == found["filter"]["sha256"]
+    assert sum(found["scores"]["web"]["histogram"]) == 11
 
 
 def test_captions_are_those_of_the_captioner_alone(whole: CapFiltConfig):
