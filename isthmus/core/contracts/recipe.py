@@ -67,6 +67,11 @@ class Recipe(Part, ABC):
         """Whether it can make a sample of this scene."""
         return bool(scene.captions or scene.instances)
 
+    def select(self, scenes: Iterable[Scene], seed: int) -> Sequence[int] | None:
+        """Numbers of the scenes that it makes samples of, ascending, where that depends on all of
+        them; None for whichever `suits` takes. Scenes are read as they are asked for."""
+        return None
+
     @abstractmethod
     def prompt(self, scene: Scene, seed: int, *, structured: bool) -> Prompt | None:
         """What the teacher is asked; None where the recipe needs none, and `read` gets "".
