@@ -40,7 +40,7 @@ def at(wanted: int, sizes: tuple[int, int], taken: tuple[float, float]) -> float
 
 
 def test_158_000_scenes_take_less_than_500_mib(tmp_path: Path) -> None:
-    sizes = (500, 3000)
+    sizes = (1000, 6000)
     taken = []
     for count in sizes:
         folder = tmp_path / str(count)
