@@ -16,32 +16,47 @@ from isthmus.synthesize.config import ScenesConfig
 from isthmus.synthesize.scenes.scenes import Scenes, box_of, vocabulary_of
 
 
-class JsonScenes(Scenes):
-    """One scene a record; the file is read once to be checked, and held by no one."""
+class RowScenes(Scenes):
+    """One scene a row: all are looked at once, and read again when they are asked for."""
 
-    def __init__(self, file: Path, config: ScenesConfig) -> None:
+    def __init__(self, config: ScenesConfig) -> None:
         super().__init__()
         self.config = config
         self._vocabulary: tuple[str, ...] = ()
-        categories: dict[str, None] = {}
-        ids: set[str] = set()
+        self._categories: dict[str, None] = {}
+        self._ids: set[str] = set()
 
-        def look(record: Mapping[str, Any], where: str) -> None:
-            scene = _scene(record, where, config, self.fixed, ())
-            if scene.id in ids:
-                raise DataError(f"{where}: the id {scene.id!r} is another scene's, too")
-            ids.add(scene.id)
-            categories.update(dict.fromkeys(each.category for each in scene.instances))
+    def look(self, row: Mapping[str, Any], where: str) -> None:
+        """At one more row. Raises DataError for one that is no scene, or a second one of its id."""
+        scene = scene_of(row, where, self.config, self.fixed, ())
+        if scene.id in self._ids:
+            raise DataError(f"{where}: the id {scene.id!r} is another scene's, too")
+        self._ids.add(scene.id)
+        self._categories.update(dict.fromkeys(each.category for each in scene.instances))
 
-        self._records = Records(file, config.limit, look)
-        self._vocabulary = vocabulary_of(list(categories), config.vocabulary)
+    def looked(self) -> None:
+        """All were looked at."""
+        self._vocabulary = vocabulary_of(list(self._categories), self.config.vocabulary)
+        self._ids.clear()
+
+    def read(self, row: Mapping[str, Any], where: str) -> Scene:
+        """The scene of a row."""
+        return scene_of(row, where, self.config, Counter(), self._vocabulary)
+
+
+class JsonScenes(RowScenes):
+    """One scene a record; the file is read once to be checked, and held by no one."""
+
+    def __init__(self, file: Path, config: ScenesConfig) -> None:
+        super().__init__(config)
+        self._records = Records(file, config.limit, self.look)
+        self.looked()
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Scene:
-        where = self._records.origin(index)
-        return _scene(self._records[index], where, self.config, Counter(), self._vocabulary)
+        return self.read(self._records[index], self._records.origin(index))
 
 
 class TableScenes(Scenes):
@@ -62,7 +77,7 @@ class TableScenes(Scenes):
         for number, row in enumerate(rows, start=2):
             where = f"{file}, row {number}"
             values = {key: _cell(cell, where) for key, cell in row.items() if cell}
-            scene = _scene(values, where, config, self.fixed, ())
+            scene = scene_of(values, where, config, self.fixed, ())
             old = found.get(scene.id, Scene(scene.id, scene.image, size=scene.size))
             found[scene.id] = Scene(
                 scene.id,
@@ -94,13 +109,14 @@ def _cell(cell: str, where: str) -> Any:
         return cell  # a caption may begin so
 
 
-def _scene(
+def scene_of(
     row: Mapping[str, Any],
     where: str,
     config: ScenesConfig,
     fixed: Counter[str],
     vocabulary: tuple[str, ...],
 ) -> Scene:
+    """The scene of a row. Raises DataError."""
     columns = config.columns
     image = row.get(columns.image, "")
     id = row.get(columns.id, image)
