@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from isthmus.core import checkpoint
 from isthmus.core import config as configs
 from isthmus.core.assistant.assistant import Assistant
+from isthmus.core.assistant.matcher import BARE, Matcher, joined
 from isthmus.core.checkpoint import CHECKPOINTS, Checkpoint
 from isthmus.core.contracts import Template
+from isthmus.core.model.towers import TwoTowersConfig
 from isthmus.errors import CheckpointError, InputError
+
+T = TypeVar("T", bound=nn.Module)
 
 
 def load(
@@ -35,22 +40,45 @@ def assistant_of(
     opened: Checkpoint, device: str | None = None, dtype: torch.dtype | None = None
 ) -> Assistant:
     """The assistant in a checkpoint that is open already; see `load`."""
-    run = configs.parse(opened.run, str(opened.folder / "run.yaml")).values
+    run = _run(opened)
     template = _template(opened, run)
-    place = _device(device)
-    if dtype is None:
-        half = run.get("precision") == "bf16" and place.type == "cuda"
-        dtype = torch.bfloat16 if half else torch.float32
-    model = opened.model()
-    for parameter in model.parameters():
+    place = device_of(device)
+    model = placed(opened.model(), place, dtype or dtype_of(run, place))
+    return Assistant(model, template, is_blind(opened), name_of(opened.folder))
+
+
+def placed(module: T, device: torch.device, dtype: torch.dtype) -> T:
+    """The module where it runs, in its precision there."""
+    for parameter in module.parameters():
         # Parameters alone: rotary frequencies are buffers, and need fp32.
         parameter.data = parameter.data.to(dtype)
-    return Assistant(model.to(place), template, is_blind(opened), name_of(opened.folder))
+    return module.to(device)
+
+
+def dtype_of(run: Mapping[str, Any], device: torch.device) -> torch.dtype:
+    """bf16 on a GPU where the run was in it, else fp32."""
+    half = run.get("precision") == "bf16" and device.type == "cuda"
+    return torch.bfloat16 if half else torch.float32
+
+
+def matcher_of(
+    opened: Checkpoint, device: str | None = None, prompts: Sequence[str] = BARE
+) -> Matcher:
+    """The matcher in a checkpoint of a stage that has learnt by `clip` or `siglip`, in fp32."""
+    fields = _stage(opened, _run(opened)).get("objective") or {"type": "lm"}
+    config: Any = configs.validate_part("objective", fields)
+    place, model = device_of(device), opened.model()
+    # All that it begins with stands in the checkpoint, as it has learnt since.
+    if isinstance(config, TwoTowersConfig):
+        config = config.model_copy(update={"model": None})
+    objective = joined(config.build(), model)
+    objective.load_state_dict(opened.objective())
+    return Matcher(model.to(place), objective.to(place), prompts, is_blind(opened))
 
 
 def is_blind(opened: Checkpoint) -> bool:
     """Whether its run was on grey pictures alone, so that the assistant sees grey, too."""
-    return configs.parse(opened.run, str(opened.folder / "run.yaml")).values.get("blind") is True
+    return _run(opened).get("blind") is True
 
 
 def name_of(folder: Path) -> str:
@@ -60,16 +88,26 @@ def name_of(folder: Path) -> str:
     return f"{run}/{folder.name}" if run else folder.name
 
 
-def _template(opened: Checkpoint, run: Mapping[str, Any]) -> Template:
-    """That of the stage which the checkpoint was saved in, or else the run's."""
+def _run(opened: Checkpoint) -> Mapping[str, Any]:
+    return configs.parse(opened.run, str(opened.folder / "run.yaml")).values
+
+
+def _stage(opened: Checkpoint, run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The stage which the checkpoint was saved in."""
     stages = run.get("stages") or [{}]
     index = opened.trainer.index if opened.trainer else -1
     try:
-        stage = stages[index]
+        stage: Mapping[str, Any] = stages[index]
     except IndexError:
         raise CheckpointError(
             f"{opened.folder}: trainer.json counts more stages than run.yaml has"
         ) from None
+    return stage
+
+
+def _template(opened: Checkpoint, run: Mapping[str, Any]) -> Template:
+    """That of the stage which the checkpoint was saved in, or else the run's."""
+    stage = _stage(opened, run)
     written = stage.get("template") or run.get("template")
     if not written:
         raise CheckpointError(
@@ -80,7 +118,8 @@ def _template(opened: Checkpoint, run: Mapping[str, Any]) -> Template:
     return template
 
 
-def _device(name: str | None) -> torch.device:
+def device_of(name: str | None) -> torch.device:
+    """The device of this name; absent, a GPU where there is one. Raises InputError."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -24,8 +24,8 @@ from isthmus.core.chat.journal_file import (
     crc,
     open_reader,
 )
-from isthmus.core.chat.lock import JournalLock
 from isthmus.core.chat.repair import dropped_tail, fault_of, salvage
+from isthmus.core.lock import FileLock
 from isthmus.errors import DataError, InputError, WorkError
 
 _of_call, _of_refusal = attrgetter(*Call.__slots__[:-1]), attrgetter(*Refusal.__slots__)
@@ -43,7 +43,7 @@ class Journal:
         self.path = Path(path)
         self.read_only = read_only
         self.notes: list[str] = []
-        self._lock: JournalLock | None = None
+        self._lock: FileLock | None = None
         self._out: sqlite3.Connection | None = None
         if not read_only:
             self._open_to_write()
@@ -154,7 +154,12 @@ class Journal:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written: {error.strerror}") from None
-        self._lock = JournalLock(self.path)
+        self._lock = FileLock(
+            self.path.with_name(f"{self.path.name}.lock"),
+            f"{self.path}: another process writes this journal: {{holder}}. Wait for its end, give "
+            "another journal, or open it to read alone",
+        )
+        self._lock.take()
         try:
             self._out = begin(self._repaired(), self.path)
         except BaseException:
