@@ -106,8 +106,9 @@ class Plan:
                         yield self._job(scene, recipe, draw)
 
     def count(self, shard: Shard | None = None) -> int:
-        """How many jobs that are, at most: recipes may suit fewer scenes."""
-        return sum(self.quotas.values()) // (shard.of if shard else 1)
+        """How many replies that takes, at most: recipes may suit fewer scenes."""
+        asking = [recipe.name for recipe in self.recipes if recipe.needs_teacher]
+        return sum(self.quotas[name] for name in asking) // (shard.of if shard else 1)
 
     def _rounds(self, name: str) -> tuple[int, frozenset[int]]:
         """How often every scene is had, and which ones once more."""

@@ -1,8 +1,7 @@
 """Memory grows by a little with each scene: 158,000 of them fit, and COCO's own files do.
 
-Two sizes are measured, at which all caches are full, and what lies between them is what scenes take.
-The whole of it:
-`python -m tests.synthesize.memory 158000`.
+Two sizes are measured, at which all caches are full; what lies between is what scenes take. The
+whole of it: `python -m tests.synthesize.memory 158000`.
 """
 
 from __future__ import annotations

@@ -66,3 +66,12 @@ def test_a_balance_that_cannot_be_is_refused(tmp_path: Path):
     recipe = {"type": "caption_pairs", "balance": {"least": 9, "most": 3}}
     with pytest.raises(ConfigError, match=r"balance\.most: must not be less than `least`, 9"):
         config(tmp_path, ROWS, recipes=[recipe])
+
+
+def test_replies_are_counted_and_not_samples(tmp_path: Path):
+    """Else the time and money that are left would be reckoned for what nobody is asked."""
+    recipes = [{"type": "caption_pairs", "weight": 5}, {"type": "detail", "weight": 2}]
+    made = config(tmp_path, ROWS, recipes=recipes, samples=70)
+    told = []
+    synthesize(made, watch=told.append)
+    assert (told[-1].total, told[-1].done) == (20, 20)

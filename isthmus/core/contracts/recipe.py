@@ -63,6 +63,11 @@ class Recipe(Part, ABC):
         said = "\x1f".join([self.name, str(settings), *self.texts])
         return hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()[:16]
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a teacher is asked at all; False where `prompt` is always None."""
+        return True
+
     def suits(self, scene: Scene) -> bool:
         """Whether it can make a sample of this scene."""
         return bool(scene.captions or scene.instances)

@@ -49,6 +49,10 @@ class CaptionPairs(Recipe, name="caption_pairs"):
     def texts(self) -> Iterable[str]:
         return self.files.texts
 
+    @property
+    def needs_teacher(self) -> bool:
+        return False
+
     def suits(self, scene: Scene) -> bool:
         return any(_fit(caption) for caption in scene.captions)
 
