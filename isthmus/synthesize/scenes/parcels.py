@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import KeysView
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,9 @@ class Parcels:
         self._order = np.argsort(of, kind="stable").astype(np.uint32)
         self._firsts = np.searchsorted(of[self._order], np.arange(len(self._numbers) + 1))
 
-    def owners(self) -> set[Any]:
-        """All who have something."""
-        return set(self._numbers)
+    def owners(self) -> KeysView[Any]:
+        """All who have something, in the order in which they came."""
+        return self._numbers.keys()
 
     def of(self, owner: Any) -> list[bytes]:
         """What this owner has, in the order in which it was added."""
