@@ -32,6 +32,7 @@ OPT = {
     **{"num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 512},
 }
 T5 = {**{"model_type": "t5", "d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2}}
+VIT = {"image_size": 8, "patch_size": 4, "dim": 16, "depth": 2, "heads": 2}
 OWN = {"vocab_size": 300}
 """A tokenizer of the run's own text."""
 
@@ -64,6 +65,11 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "blip2-opt": CLIP | former(tokenizer=OWN) | scratch("llm", OPT, tokenizer=OWN),
     "blip2-flan-t5": CLIP | former() | scratch("llm", T5, tokenizer=OWN),
     "instructblip": CLIP | former(tokenizer=OWN) | LLM,
+    "flamingo": CLIP
+    | {f"model.connector.{name}": 2 for name in ("heads", "states.queries", "states.layers")}
+    | LLM,
+    "simvlm": {f"model.encoder.{name}": size for name, size in VIT.items()} | LLM,
+    "pali": scratch("encoder", VISION) | scratch("llm", T5 | {"model_type": "mt5"}, tokenizer=OWN),
 }
 """Example -> what is put in place of what it loads, and of what cannot be without that."""
 
