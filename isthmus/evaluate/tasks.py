@@ -17,6 +17,7 @@ from isthmus.errors import DataError
 from isthmus.evaluate.config import EvaluationConfig
 from isthmus.evaluate.exam import Exam, Variant
 from isthmus.evaluate.folder import answer_file, place_of, read_answers
+from isthmus.evaluate.shots import Shots
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,12 @@ class Task:
 
 
 def task_of(
-    config: EvaluationConfig, model: str, opened: Checkpoint, exam: Exam, variant: Variant
+    config: EvaluationConfig,
+    model: str,
+    opened: Checkpoint,
+    exam: Exam,
+    variant: Variant,
+    shots: Shots | None = None,
 ) -> Task:
     """The task, with what is answered already. Raises DataError where that were other questions,
     another model, or other settings."""
@@ -74,6 +80,9 @@ def task_of(
     if variant.control:
         metadata["control"] = variant.control
     questions = exam.asked(variant.control)
+    if shots:
+        metadata["shots"] = shots.metadata
+        questions = _behind(shots, questions, exam)
     lost = next((q for q in questions if chooses and not (q.options and len(q.images) == 1)), None)
     if lost is not None:
         raise DataError(
@@ -84,6 +93,13 @@ def task_of(
     place = place_of(config.out, model, exam.name)
     file = AnswerFile(answer_file(place, variant), questions, name_of(opened.folder), metadata)
     return Task(model, exam, variant, questions, file, settings, config.batch_size)
+
+
+def _behind(shots: Shots, questions: list[Question], exam: Exam) -> list[Question]:
+    try:
+        return shots.before(questions, exam.asked())
+    except DataError as error:
+        raise DataError(f"shots.{exam.name}: {error}") from error
 
 
 def _fingerprint(opened: Checkpoint) -> str:

@@ -41,13 +41,15 @@ TOWER = {
 }
 SIZES = {"dim": 24, "layers": 2, "heads": 4, "hidden": 48}
 FORMER = {"type": "qformer", **SIZES, "queries": 3, "positions": 20, "dropout": 0.0}
-ELSEWHERE = {"objective": {"dpo"}}
+ELSEWHERE = {"objective": {"dpo"}, "tuner": {"norms"}}
 """Parts that are tried beside their other tests, since they need a model of their own."""
 PARTS: dict[str, list[dict[str, Any]]] = {
     "template": [
         {"type": "plain"},
+        {"type": "plain", "images_before_start": True},
         {"type": "bare"},
         {"type": "bare", "before": "Question: ", "after": " Answer:"},
+        {"type": "bare", "images_before_start": True},
         {"type": "vicuna_v1"},
         {"type": "vicuna_v1", "system": ""},
         {"type": "llama2"},
@@ -86,6 +88,8 @@ PARTS: dict[str, list[dict[str, Any]]] = {
         {"type": "full", "lr": 1e-4},
         {"type": "lora", "r": 2},
         {"type": "lora", "r": 2, "targets": ["0"], "hand_over": "keep"},
+        {"type": "last_layers"},
+        {"type": "last_layers", "layers": 2, "lr": 1e-4},
         {
             "type": "by_module",
             "modules": {"layers.0": "full", "layers.2": {"type": "full", "lr": 1e-4}},

@@ -105,6 +105,10 @@ class CausalLLM(LLM, ABC):
     """
 
     prefix_attention: bool = False
+    looks: ClassVar[bool] = False
+    """Whether it looks at pictures by layers of its own. There is then no connector: it is built
+    with the encoder's width, `visual_dim`, and given the encoder's features, under the names that a
+    connector by cross-attention gives its states by; every token of a sample sees its images."""
 
     @abstractmethod
     def forward(

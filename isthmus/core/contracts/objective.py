@@ -253,6 +253,11 @@ class Objective(Part, nn.Module, ABC):
             """Names of the model's parts without which it cannot run."""
             return self._owner.needs
 
+        def runs(self, parts: Mapping[str, PartConfig]) -> frozenset[str]:
+            """Names of the parts that it runs, on a model of these: what it `needs`, and of several
+            that would do the one that it takes."""
+            return self.needs
+
         @property
         def accumulates(self) -> bool:
             """Whether a step may be cut into micro-batches."""
@@ -280,6 +285,11 @@ class Objective(Part, nn.Module, ABC):
         An objective is built before there is a model; this is asked once, when there is one, and
         before anything else. Raises PartError for a model that it cannot run on.
         """
+
+    @property
+    def each(self) -> Sequence[Objective]:
+        """The objectives that it is made of, in order: itself, unless it mixes several."""
+        return (self,)
 
     @property
     def terms(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -35,8 +35,6 @@ VECTORS = "vectors"
 SIMILARITIES = "similarities"
 """Under what name they leave logits (matches all) of their pictures with all texts, and of their
 texts with all pictures."""
-Reader = Literal["text_encoder", "connector"]
-"""The part whose tokenizer reads the texts."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +104,11 @@ class Matches:
 
 @dataclass(frozen=True)
 class MatchPreparer(Preparer):
-    """Samples into matches, whose texts are read by the tokenizer of `reader`."""
+    """Samples into matches, whose texts are read by the tokenizer of the part `reader`: connector,
+    llm or text_encoder."""
 
     tools: Tools
-    reader: Reader
+    reader: str
 
     def length(self, sample: Sample) -> int:
         _only_image(sample)
@@ -145,6 +144,7 @@ class MatchPreparer(Preparer):
     def _ids(self, sample: Sample) -> tuple[int, ...]:
         tokenizers = {
             "text_encoder": self.tools.text_tokenizer,
+            "llm": self.tools.tokenizer,
             "connector": self.tools.connector_tokenizer,
         }
         tokenizer = tokenizers[self.reader]

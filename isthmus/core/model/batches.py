@@ -41,7 +41,7 @@ def of_pack(model: VisionLanguageModel, pack: Pack, needed: Tensor | None) -> Te
                 f"a batch with {len(states.mask)} images says {len(pack.stands)} places where "
                 "they stand (`Pack.stands`); a connector by cross-attention needs them all"
             )
-        seen = sees(pack.segments, pack.stands, len(states.mask))
+        seen = sees(pack.segments, pack.stands, len(states.mask), everywhere=llm.looks)
         layer_inputs = {VISUAL_STATES: states, VISUAL_SEEN: seen}
     prefixes = pack.segments.prefixes if llm.prefix_attention else None
     if llm.prefix_attention and prefixes is None:

@@ -16,6 +16,8 @@ from isthmus.core.contracts import Features
 from isthmus.core.model.attention import Rule, dense
 
 Activation = Callable[[Tensor], Tensor]
+Picture = tuple[Tensor, Tensor | None]
+"""`batched` features of images."""
 
 
 class MultiHead(nn.Module):
@@ -85,7 +87,16 @@ class FeedForward(nn.Module):
         return out
 
 
-def batched(features: Features) -> tuple[Tensor, Tensor | None]:
+def idle(*modules: nn.Module) -> Tensor | float:
+    """Zero, by way of every weight that learns: of modules that a pass leaves out, since other
+    processes would wait for their gradients."""
+    weights = [w for module in modules for w in module.parameters() if w.requires_grad]
+    if not weights or not torch.is_grad_enabled():
+        return 0.0
+    return 0.0 * torch.stack([weight.sum() for weight in weights]).sum()
+
+
+def batched(features: Features) -> Picture:
     """(images features dim), and which are real (images features); None where all of them are,
     which attention computes faster."""
     if len(set(features.counts)) == 1:

@@ -46,7 +46,7 @@ def build_model(
     for name in ("encoder", "llm", "text_encoder", "connector"):
         if name in wanted and name not in built:
             given = {"tokenizer_object": own.get(name), "texts": texts}
-            if name == "text_encoder":
+            if name in ("llm", "text_encoder"):
                 given["visual_dim"] = getattr(built.get("encoder"), "dim", None)
             if name == "connector":
                 given |= _widths(wanted[name], built)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from isthmus.core.contracts import (
     LLM,
     AnyConnector,
+    CausalLLM,
     Config,
     CrossAttentionConnector,
     Encoder,
@@ -24,11 +25,11 @@ class ModelConfig(Config):
     encoder: Encoder.Config | None = None
     """The vision encoder."""
     connector: AnyConnector.Config | None = None
-    """The connector between the encoder and the LLM."""
+    """The connector between the encoder and the LLM; an LLM that looks by itself has none."""
     llm: LLM.Config | None = None
     """The language model."""
     text_encoder: TextEncoder.Config | None = None
-    """A text tower, for contrastive models."""
+    """A text tower, for models that compare pictures and texts."""
 
     def check(self) -> Iterator[tuple[Place, str]]:
         if self.connector and not self.encoder:
@@ -58,6 +59,12 @@ def _owner(connector: AnyConnector.Config) -> type[AnyConnector]:
 def _impossible(connector: AnyConnector.Config, llm: LLM.Config) -> Iterator[tuple[Place, str]]:
     """Why these two cannot be joined."""
     name = connector.owner.name
+    if issubclass(llm.owner, CausalLLM) and llm.owner.looks:
+        yield (
+            ("connector",),
+            f"the llm {llm.owner.name!r} looks at the encoder's features by itself; leave it out",
+        )
+        return
     enters = issubclass(connector.owner, CrossAttentionConnector)
     if enters and issubclass(llm.owner, Seq2SeqLLM):
         yield (

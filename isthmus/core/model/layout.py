@@ -109,11 +109,11 @@ class Layout:
         return Group(index.to(self.device), lengths, tuple(samples))
 
 
-def sees(segments: Segments, stands: Tensor, images: int) -> Tensor:
+def sees(segments: Segments, stands: Tensor, images: int, everywhere: bool = False) -> Tensor:
     """(tokens images) True where the image stands before the token, in the token's sample.
 
     `stands` (images 2): the sample of each image, and how many of its tokens come before it;
-    empty, the images are none that anybody sees.
+    empty, the images are none that anybody sees. `everywhere`, those before it see it, too.
     """
     device = stands.device
     if not len(stands):
@@ -122,4 +122,4 @@ def sees(segments: Segments, stands: Tensor, images: int) -> Tensor:
     samples = torch.arange(len(lengths), device=device).repeat_interleave(lengths)
     sample, before = stands.unbind(dim=1)
     own = samples[:, None] == sample[None]
-    return own & (segments.positions(device)[:, None] >= before[None])
+    return own if everywhere else own & (segments.positions(device)[:, None] >= before[None])

@@ -17,11 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from isthmus.core.contracts import ConnectorText
-from isthmus.core.model.blocks import FeedForward, MultiHead
+from isthmus.core.model.blocks import FeedForward, MultiHead, Picture
 from isthmus.errors import PartError
-
-Picture = tuple[Tensor, Tensor | None]
-"""`batched` features of images."""
 
 EPS = 1e-12
 """What BERT adds to a variance."""

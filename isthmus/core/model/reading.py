@@ -117,7 +117,7 @@ class _Causal(Reading):
         if states is not None:
             stands = [(row, at) for row, prompt in enumerate(prompts) for at in prompt.stands]
             places = torch.tensor(stands, dtype=torch.long, device=device).reshape(-1, 2)
-            seen = sees(flat.segments, places, len(states.mask))
+            seen = sees(flat.segments, places, len(states.mask), everywhere=llm.looks)
             # What is new stands behind every image of its prompt, also behind one at the very end.
             one = Segments((1,) * len(prompts))
             behind = sees(one, places * places.new_tensor([1, 0]), seen.shape[1])

@@ -16,12 +16,14 @@ from torch.utils.hooks import RemovableHandle
 from isthmus.core.contracts import (
     LLM,
     AnyConnector,
+    CausalLLM,
     ConnectorText,
     CrossAttentionConnector,
     CrossAttentionStates,
     Encoder,
     Features,
     FeatureStore,
+    Grids,
     Images,
     Pack,
     Pairs,
@@ -29,6 +31,7 @@ from isthmus.core.contracts import (
     Seq2SeqLLM,
     Template,
     TextEncoder,
+    TokenCount,
     Tools,
 )
 from isthmus.core.model.batches import of_pack, of_pairs
@@ -84,7 +87,7 @@ class VisionLanguageModel(nn.Module):
             ends=pairs.ends if pairs else (),
             template=template,
             transform=getattr(self.encoder, "transform", None),
-            num_tokens=self.connector.config.num_tokens if self.connector is not None else None,
+            num_tokens=self._num_tokens(),
             max_length=max_length,
             blind=blind,
             store=self.store,
@@ -165,7 +168,7 @@ class VisionLanguageModel(nn.Module):
         if self.llm is None:
             raise PartError("the model has no `llm` that could read")
         embeds = self.llm.embed(ids.index_fill(0, visual, 0))
-        if images is None and isinstance(self.connector, CrossAttentionConnector):
+        if images is None and self.gives_states:
             images = self._blank(embeds.device)
         if images is None:
             nothing = self._nothing(embeds)
@@ -183,9 +186,12 @@ class VisionLanguageModel(nn.Module):
     ) -> Tensor | CrossAttentionStates:
         """Visual tokens of the images, end to end (tokens dim); or states to look at. A
         connector that reads `text` is given it."""
-        if self.encoder is None or self.connector is None:
+        if self.encoder is None or not (self.connector or self.gives_states):
             raise PartError("a batch with images needs an `encoder` and a `connector`")
         features = self.encode(images)
+        if self.connector is None:
+            values, mask = features.padded()
+            return CrossAttentionStates(values.to(_dtype(self.llm)), mask)
         weights = next(iter(self.connector.parameters()), None)
         if weights is not None:
             features = Features(features.values.to(weights.dtype), features.grids)
@@ -194,6 +200,13 @@ class VisionLanguageModel(nn.Module):
             return tokens
         seen: Tensor | CrossAttentionStates = self.connector(features)
         return seen
+
+    @property
+    def gives_states(self) -> bool:
+        """Whether the LLM is given states to look at, in place of visual tokens."""
+        if self.connector is not None:
+            return isinstance(self.connector, CrossAttentionConnector)
+        return isinstance(self.llm, CausalLLM) and self.llm.looks and self.encoder is not None
 
     def encode(self, images: Images) -> Features:
         """The encoder's features; a frozen encoder keeps no graph and drops nothing out. One in
@@ -223,6 +236,11 @@ class VisionLanguageModel(nn.Module):
         seen = self.see(self._blank(embeds.device))
         return 0.0 * seen.sum().to(embeds.dtype) if isinstance(seen, Tensor) else None
 
+    def _num_tokens(self) -> TokenCount | None:
+        if self.connector is not None:
+            return self.connector.config.num_tokens
+        return no_tokens if self.gives_states else None
+
     def _blank(self, device: torch.device) -> Images:
         """One picture with nothing in it."""
         if self.encoder is None:
@@ -249,6 +267,16 @@ class VisionLanguageModel(nn.Module):
             hook.remove()
         if isinstance(self.connector, CrossAttentionConnector) and self.llm is not None:
             self._hooks = list(self.connector.attach(self.llm))
+
+
+def no_tokens(grids: Grids) -> int:
+    """Places in the sequence of an image that an LLM looks at by itself."""
+    return 0
+
+
+def _dtype(part: nn.Module | None) -> torch.dtype | None:
+    weights = next(iter(part.parameters()), None) if part is not None else None
+    return None if weights is None else weights.dtype
 
 
 def learns(part: nn.Module) -> bool:

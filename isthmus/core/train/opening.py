@@ -62,15 +62,15 @@ def texts(stages: Sequence[OpenStage]) -> Iterator[str]:
 def needed_parts(settings: RunConfig, stages: Sequence[OpenStage]) -> set[str]:
     """Parts that some of these stages run or train; the others are not loaded. Where there is an
     llm, pictures reach it through encoder and connector."""
-    there = {name for name, _ in settings.model.parts()}
+    there = dict(settings.model.parts())
     needed: set[str] = set()
     for stage in stages:
-        needed |= {*stage.objective.config.needs, *stage.config.train, *stage.config.reset}
+        needed |= {*stage.objective.config.runs(there), *stage.config.train, *stage.config.reset}
         if stage.config.evaluate:
             needed.add("llm")  # which answers, whatever it is that learns
     if "llm" in needed:
         needed |= {"encoder", "connector"}
-    return needed & there
+    return needed & there.keys()
 
 
 def _open(settings: RunConfig, index: int, stage: StageConfig, wrong: list[str]) -> OpenStage:

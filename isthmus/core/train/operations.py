@@ -22,7 +22,6 @@ from isthmus.core.contracts import (
     AnyConnector,
     CausalLLM,
     ConnectorText,
-    CrossAttentionConnector,
     Features,
     QueryConnector,
     Segments,
@@ -39,7 +38,7 @@ def flop_model(model: VisionLanguageModel, bf16: bool) -> FlopModel | None:
     """
     if not isinstance(model.llm, CausalLLM):
         return None
-    if isinstance(model.connector, CrossAttentionConnector):
+    if model.gives_states:
         return None  # its layers inside the LLM work on tokens and on states
     device = next(model.parameters()).device
     with (

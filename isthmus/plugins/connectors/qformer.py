@@ -13,12 +13,13 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from isthmus import hookimpl
-from isthmus.core.contracts import ConnectorText, Features, Grids, Place
+from isthmus.core.contracts import ConnectorText, Features, Grids, Place, QueryConnector
 from isthmus.core.model.blocks import batched
 from isthmus.core.model.draw import draw_scaled
+from isthmus.core.model.match_reader import ReadsMatches
 from isthmus.core.model.pretrained import label
 from isthmus.core.model.qformer import QFormer, Shape
-from isthmus.core.model.qformer_matches import QFormerConnector
+from isthmus.core.model.qformer_reader import QFormerReader
 from isthmus.core.model.qformer_weights import (
     INSTRUCTBLIP,
     fill,
@@ -34,7 +35,7 @@ BERT_BASE = {"dim": 768, "layers": 12, "heads": 12, "hidden": 3072, "every": 2, 
 """Sizes of what is built from scratch, where none are given."""
 
 
-class Qformer(QFormerConnector, name="qformer"):
+class Qformer(QueryConnector, QFormerReader, name="qformer"):
     """Q-Former (Li et al. 2023, arXiv:2301.12597). (features dim_in) -> (queries dim_out)
 
     With `text: instruction` it is InstructBLIP's (Dai et al. 2023, arXiv:2305.06500).
@@ -42,7 +43,7 @@ class Qformer(QFormerConnector, name="qformer"):
 
     stands_alone = True
 
-    class Config(QFormerConnector.Config):
+    class Config(QueryConnector.Config, ReadsMatches):
         """Configuration of `qformer`."""
 
         model: str | None = None

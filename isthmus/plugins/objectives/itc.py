@@ -1,4 +1,4 @@
-"""`itc`: BLIP-2's contrastive loss, of the query that fits a text best."""
+"""`itc`: ALBEF's contrastive loss; with a Q-Former BLIP-2's, of the query that fits best."""
 
 from __future__ import annotations
 
@@ -12,47 +12,64 @@ from torch import nn
 from isthmus import hookimpl
 from isthmus.core.contracts import Loss, Objective, PartConfig, Preparer, Tools
 from isthmus.core.data.matches import SIMILARITIES, VECTORS, Matches, MatchPreparer
+from isthmus.core.model.blocks import idle
 from isthmus.core.model.contrast import Everyone, Temperature, best, unit
 from isthmus.core.model.draw import draw_scaled
-from isthmus.core.model.qformer_matches import former_of, idle, looked, needs_text_branch
+from isthmus.core.model.match_reader import looked, needs_reader, reader_among, reader_of
+from isthmus.core.model.qformer_weights import fill_head
 
 
 class ImageTextContrast(Objective, name="itc"):
-    """Image-text contrast (BLIP-2, Li et al. 2023, arXiv:2301.12597): queries look alone, the text
-    is read alone, and a picture is as similar to a text as its best query to the text's first
-    token. The loss is `clip`'s on these similarities."""
+    """Image-text contrast (ALBEF, Li et al. 2021, arXiv:2107.07651): a picture is as similar to a
+    text as its class token, or mean, to the first token of the text read alone. With a Q-Former
+    (BLIP-2, Li et al. 2023, arXiv:2301.12597) it is its best query that counts. The loss is
+    `clip`'s on these similarities."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"encoder", "connector"})
+    needs: ClassVar[frozenset[str]] = frozenset({"encoder"})
     accumulates: ClassVar[bool] = False
 
     class Config(Objective.Config):
         """Settings of `itc`."""
 
+        model: str | None = None
+        """Hub id or folder of a BLIP-2 that compares pictures and texts, whose two projections it
+        begins with (`Salesforce/blip2-itm-vit-g`); absent, they are drawn."""
         dim: PositiveInt = 256
-        """Width of the space in which queries and texts are compared."""
+        """Width of the space in which pictures and texts are compared."""
         temperature: float = Field(default=0.07, gt=0)
         """What similarities are divided by, to begin with; it learns."""
 
+        @property
+        def pretrained(self) -> str | None:
+            return self.model
+
+        def runs(self, parts: Mapping[str, PartConfig]) -> frozenset[str]:
+            return self.needs | {reader_among(parts) or "encoder"}
+
         def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
-            yield from needs_text_branch("itc", parts)
+            yield from needs_reader("itc", parts)
 
     config: Config
 
     def join(self, model: Any) -> None:
-        width = former_of(model).shape.dim
-        self.image = nn.Linear(width, self.config.dim)
-        self.text = nn.Linear(width, self.config.dim)
+        self.reader, reader = reader_of(model)
+        self.image = nn.Linear(reader.picture_dim, self.config.dim)
+        self.text = nn.Linear(reader.text_dim, self.config.dim)
         draw_scaled(self)
+        if self.config.model is not None:
+            fill_head(self.config, self.config.model, "vision_projection", self.image)
+            fill_head(self.config, self.config.model, "text_projection", self.text)
         self.scale = Temperature(1 / self.config.temperature)
 
     def preparer(self, tools: Tools) -> Preparer:
-        return MatchPreparer(tools, "connector")
+        return MatchPreparer(tools, self.reader)
 
     def forward(self, model: Any, batch: Matches) -> Loss:
         everyone = batch.once("everyone", lambda: Everyone.of(batch.keys, batch.weight > 0))
-        queries, _ = looked(model, batch)
-        read = former_of(model).read(batch.text)[:, 0]
-        images = everyone.mine(unit(self.image(queries)))
+        reader = reader_of(model)[1]
+        seen, _ = looked(model, batch)
+        read = reader.read(batch.text)[:, 0]
+        images = everyone.mine(unit(self.image(seen)))
         texts = everyone.mine(unit(self.text(read)))
         all_images, all_texts = everyone.ranks.rows(images), everyone.ranks.rows(texts)
         with torch.autocast(images.device.type, enabled=False):
@@ -63,7 +80,7 @@ class ImageTextContrast(Objective, name="itc"):
             to_image, images_found = everyone.cross_entropy(by_text)
         batch.leave(VECTORS, (images.detach(), texts.detach()))
         batch.leave(SIMILARITIES, (by_image.detach(), by_text.detach()))
-        lost = (to_text + to_image) / 2 + idle(model)
+        lost = (to_text + to_image) / 2 + idle(*reader.beside)
         found = {"image_to_text": texts_found, "text_to_image": images_found}
         return Loss(lost, batch.weight, found)
 

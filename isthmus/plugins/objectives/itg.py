@@ -1,92 +1,94 @@
-"""`itg`: write the text of a picture word by word, from what the queries have seen of it."""
+"""`itg`: write the text of a picture word by word."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
+from pydantic import Field
 from torch.nn import functional
 
 from isthmus import hookimpl
 from isthmus.core.contracts import ConnectorText, Loss, Objective, PartConfig, Preparer, Tools
 from isthmus.core.data.matches import Matches, MatchPreparer
+from isthmus.core.model.bert import WordHead
+from isthmus.core.model.blocks import idle
 from isthmus.core.model.draw import draw_scaled
-from isthmus.core.model.qformer import EPS
-from isthmus.core.model.qformer_matches import former_of, idle, looked, needs_text_branch
+from isthmus.core.model.match_reader import (
+    looked,
+    needs_reader,
+    picture,
+    reader_among,
+    reader_of,
+)
 from isthmus.errors import PartError
 
 
 class ImageTextGeneration(Objective, name="itg"):
-    """Image-grounded text generation (BLIP-2, Li et al. 2023, arXiv:2301.12597): queries see each
-    other and the picture; a token sees the queries, itself and what stands before it, and no
-    picture. Cross-entropy of every next token, summed; its weight is their number.
+    """Image-grounded text generation: cross-entropy of every next token, summed; its weight is
+    their number.
 
-    Where the tokenizer has a token that texts begin with besides BERT's [CLS] (BLIP-2's [DEC]), the
-    text that is written begins with that one.
+    A token sees itself and what stands before it, and the picture: BLIP's decoder (Li et al. 2022,
+    arXiv:2201.12086) through its layers, a Q-Former (BLIP-2, Li et al. 2023, arXiv:2301.12597) only
+    through what the queries have seen. Where the tokenizer has a token that texts begin with
+    besides BERT's [CLS] (BLIP's [DEC]), the text that is written begins with that one.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"encoder", "connector"})
+    needs: ClassVar[frozenset[str]] = frozenset({"encoder"})
 
     class Config(Objective.Config):
         """Settings of `itg`."""
 
+        smoothing: float = Field(default=0.0, ge=0, lt=1)
+        """Share of every target that is spread evenly over all words; BLIP has 0.1."""
+
+        def runs(self, parts: Mapping[str, PartConfig]) -> frozenset[str]:
+            return self.needs | {reader_among(parts) or "encoder"}
+
         def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
-            yield from needs_text_branch("itg", parts)
+            yield from needs_reader("itg", parts)
+
+    config: Config
 
     def join(self, model: Any) -> None:
-        tokenizer = model.connector.tokenizer
-        start = tokenizer.bos_token_id
-        self.start = tokenizer.cls_token_id if start is None else start
+        self.reader, reader = reader_of(model)
+        start = reader.tokenizer.bos_token_id
+        self.start = reader.tokenizer.cls_token_id if start is None else start
         if self.start is None:
             raise PartError(
-                "objective itg: what is written needs a token to begin with, and the connector's "
-                "tokenizer has neither a start token (bos) nor a [CLS]; take another one"
+                "objective itg: what is written needs a token to begin with, and the tokenizer of "
+                f"the {self.reader} has neither a start token (bos) nor a [CLS]; take another one"
             )
-        former = former_of(model)
-        self.head = WordHead(former.shape.dim, former.shape.words)
-        draw_scaled(self)
-        # Logits begin at about one, whether words are drawn large or come small from a BERT.
-        words: Any = former.words
-        scale = float(words.weight.detach().std()) * former.shape.dim**0.5
-        nn.init.constant_(self.head.norm.weight, 1 / scale)
+        self.head: WordHead | None = None
+        if not reader.has_head:
+            self.head = WordHead(reader.text_dim, reader.words.num_embeddings)
+            draw_scaled(self)
+            self.head.level(reader.words)
 
     def preparer(self, tools: Tools) -> Preparer:
-        return MatchPreparer(tools, "connector")
+        return MatchPreparer(tools, self.reader)
 
     def weights(self, batch: Matches) -> tuple[float, ...]:
         # Every token but the first is asked for; a batch that does not count has none.
         return (batch.num_words - len(batch.samples) if batch.weight else 0.0,)
 
     def forward(self, model: Any, batch: Matches) -> Loss:
-        queries, kept = looked(model, batch)
+        reader = reader_of(model)[1]
+        seen, kept = looked(model, batch)
         ids = batch.text.ids.clone()
         ids[:, 0] = self.start
-        written = former_of(model).write(ConnectorText(ids, batch.text.mask), kept)
+        text = ConnectorText(ids, batch.text.mask)
+        written = reader.write(picture(model, batch), kept, text)
         asked = batch.text.mask[:, 1:]
-        logits = self.head(written[:, :-1][asked], former_of(model).words)
-        targets = batch.text.ids[:, 1:][asked]
-        lost = functional.cross_entropy(logits.float(), targets, reduction="sum")
-        # What the queries come to is nobody's here, but their last layers must have a gradient.
-        lost = lost + 0.0 * queries.sum() + idle(model)
+        rows, targets = written[:, :-1][asked], batch.text.ids[:, 1:][asked]
+        logits = self.head(rows, reader.words) if self.head else reader.says(rows)
+        lost = functional.cross_entropy(
+            logits.float(), targets, reduction="sum", label_smoothing=self.config.smoothing
+        )
+        # What pictures are compared by is nobody's here, but its last layers must have a gradient.
+        lost = lost + 0.0 * seen.sum() + idle(*reader.beside)
         hits = (logits.argmax(dim=-1) == targets).float().sum()
         return Loss(lost, self.weights(batch)[0], {"token_accuracy": hits})
-
-
-class WordHead(nn.Module):
-    """BERT's head over words: a layer, and the word table, whose product is the logits."""
-
-    def __init__(self, dim: int, words: int) -> None:
-        super().__init__()
-        self.layer = nn.Linear(dim, dim)
-        self.norm = nn.LayerNorm(dim, eps=EPS)
-        self.bias = nn.Parameter(torch.zeros(words))
-
-    def forward(self, hidden: Tensor, words: Any) -> Tensor:
-        """(rows dim) -> (rows words)"""
-        rows = self.norm(functional.gelu(self.layer(hidden)))
-        return functional.linear(rows, words.weight, self.bias)
 
 
 @hookimpl

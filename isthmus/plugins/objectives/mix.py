@@ -38,6 +38,9 @@ class Mix(Objective, name="mix"):
         def needs(self) -> frozenset[str]:
             return frozenset[str]().union(*(each.needs for each in self.of))
 
+        def runs(self, parts: Mapping[str, PartConfig]) -> frozenset[str]:
+            return frozenset[str]().union(*(each.runs(parts) for each in self.of))
+
         @property
         def accumulates(self) -> bool:
             return all(each.accumulates for each in self.of)
@@ -65,7 +68,6 @@ class Mix(Objective, name="mix"):
 
     @property
     def each(self) -> list[Objective]:
-        """The objectives, in order."""
         return list(self.of.values())  # type: ignore[arg-type]
 
     def join(self, model: Any) -> None:

@@ -14,8 +14,8 @@ from isthmus.core.config import create, validate_part
 from isthmus.core.contracts import Features, Grid, Images, Mixed
 from isthmus.core.data.matches import SIMILARITIES, Matches, shared
 from isthmus.core.model.contrast import Everyone, best, unit
+from isthmus.core.model.match_reader import looked, picture
 from isthmus.core.model.mining import draw, gumbel
-from isthmus.core.model.qformer_matches import former_of, looked, picture
 from isthmus.plugins.objectives.itm import ImageTextMatching
 from isthmus.testing import tiny_tokenizer
 from tests.plugins.objectives.matches import matches, model_of
@@ -218,7 +218,7 @@ def test_contrast_is_of_the_query_that_fits_best():
 def plain_generation(model: Any, itg: Any, seen: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The paper's third mask, written out: queries see queries, a token sees the queries and what
     stands up to it. One match and one row at a time, through layers that know no mask."""
-    former = former_of(model)
+    former = model.connector.qformer
     total, rows = torch.zeros(()), []
     for features, text in zip(seen, TEXTS, strict=True):
         asking = former.norm(former.queries)

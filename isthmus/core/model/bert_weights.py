@@ -1,0 +1,232 @@
+"""A BERT's sizes and weights: written out, or out of a published BERT or BLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from isthmus.core.contracts import PartConfig, Place
+from isthmus.core.model.bert import Bert, BertShape, WordHead
+from isthmus.core.model.pretrained import label, load_published, published_config, read_tensors
+from isthmus.core.model.tokenizer import BpeConfig
+from isthmus.errors import PartError
+
+BASE = {"dim": 768, "layers": 12, "heads": 12, "hidden": 3072, "positions": 512}
+"""Sizes of what is built from scratch, where none are given."""
+BERT, BLIP = "bert", "blip"
+_ATTENTION = {
+    "self.query": "q_proj",
+    "self.key": "k_proj",
+    "self.value": "v_proj",
+    "output.dense": "out_proj",
+}
+_LAYERS = {
+    **{f"attention.{theirs}": f"attention.{ours}" for theirs, ours in _ATTENTION.items()},
+    "attention.output.LayerNorm": "attention_norm",
+    **{f"crossattention.{theirs}": f"cross.{ours}" for theirs, ours in _ATTENTION.items()},
+    "crossattention.output.LayerNorm": "cross_norm",
+    "intermediate.dense": "layers.fc1",
+    "output.dense": "layers.fc2",
+    "output.LayerNorm": "layers_norm",
+}
+"""Layers of a block, by transformers' names -> ours."""
+_HEAD = {"transform.dense": "layer", "transform.LayerNorm": "norm"}
+_READERS, _WRITER = ("text_encoder.", "text_model."), "text_decoder."
+"""What a BLIP calls the BERT that reads, and the one that writes."""
+
+
+class BertConfig(PartConfig):
+    """Sizes of a part that is a BERT, or whose weights it begins from."""
+
+    model: str | None = None
+    """Hub id (`bert-base-uncased`) or folder of what it begins from; absent, weights are drawn."""
+    dim: PositiveInt | None = None
+    """Width; absent, that of `model`, or 768."""
+    layers: PositiveInt | None = None
+    """Blocks; absent, those of `model`, or 12."""
+    heads: PositiveInt | None = None
+    """Attention heads; absent, those of `model`, or 12."""
+    hidden: PositiveInt | None = None
+    """Width inside feed-forward layers; absent, that of `model`, or 3072."""
+    positions: PositiveInt | None = None
+    """Longest text in tokens, longer ones are cut; absent, that of `model`, or 512."""
+    words: PositiveInt | None = None
+    """Rows of the word table; absent, as many as there are tokens."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Dropout while it trains: of hidden states, and of attention weights."""
+    tokenizer: str | BpeConfig | None = None
+    """Hub id or folder; `{vocab_size: 512}` trains one on the run's own text; absent, that of
+    `model`."""
+
+    @property
+    def pretrained(self) -> str | None:
+        return self.model
+
+    def check(self) -> Iterator[tuple[Place, str]]:
+        dim, heads = (getattr(self, name) or BASE[name] for name in ("dim", "heads"))
+        if self.model is not None:
+            for name in (*BASE, "words"):
+                if getattr(self, name) is not None:
+                    yield (name,), "comes with `model`; leave one of the two out"
+        elif dim % heads:
+            yield ("heads",), f"{heads} heads cannot share {dim} numbers; write a divisor"
+        if not (self.model or self.tokenizer or self.words):
+            yield (
+                ("tokenizer",),
+                "a BERT from scratch needs one: `bert-base-uncased`, another hub id, a folder, or "
+                "{vocab_size: 512} to train one on the run's own text",
+            )
+
+    def written_out(self, shape: BertShape) -> dict[str, Any]:
+        """What of a blueprint follows from the shape."""
+        sizes = {name: getattr(shape, name) for name in (*BASE, "words")}
+        trained = self.tokenizer if isinstance(self.tokenizer, BpeConfig) else None
+        return sizes | {"model": None, "tokenizer": trained}
+
+
+def sizes_of(config: BertConfig, families: tuple[str, ...] = (BERT,)) -> dict[str, Any]:
+    """Arguments of a BertShape, as far as they follow from sizes, or from `model`."""
+    if config.model is None:
+        sizes = {name: getattr(config, name) or usual for name, usual in BASE.items()}
+        return sizes | {"words": config.words or 0}
+    said = published_config(config, config.model)
+    family = said.get("model_type")
+    if family not in families:
+        raise PartError(
+            f"{label(config)}: {config.model} is a {family!r} model; this one begins from a "
+            f"{' or a '.join(families)}"
+        )
+    from transformers import BertConfig as Published
+    from transformers import BlipConfig
+
+    found: Any = Published.from_dict(said)
+    if family == BLIP:
+        found = BlipConfig.from_dict(said).text_config
+    if found.hidden_act != "gelu":
+        raise PartError(
+            f"{label(config)}: {config.model} has {found.hidden_act!r} layers, not gelu"
+        )
+    return {
+        "dim": found.hidden_size,
+        "layers": found.num_hidden_layers,
+        "heads": found.num_attention_heads,
+        "hidden": found.intermediate_size,
+        "positions": found.max_position_embeddings,
+        "words": found.vocab_size,
+    }
+
+
+def fill(config: BertConfig, bert: Bert, head: WordHead | None = None) -> None:
+    """The weights of `model` over those that were drawn; words that it has no row for begin as the
+    mean.
+
+    A BERT has no weights to look with, and a BLIP that was published for one task has one of the
+    two self-attentions: what is not there is drawn, or, a self-attention, the other one's.
+    """
+    if config.model is None:
+        return
+    blip = published_config(config, config.model).get("model_type") == BLIP
+    if blip:
+        found, said = _of_blip(config, config.model)
+    else:
+        found, said = _of_bert(config, config.model, wants_head=head is not None)
+    own = bert.state_dict()
+    for key in list(found):
+        if ".attention" in key and key.replace(".attention", ".writing") in own:
+            found.setdefault(key.replace(".attention", ".writing"), found[key])
+        if ".writing" in key:
+            found.setdefault(key.replace(".writing", ".attention"), found[key])
+    found["words.weight"] = _lengthened(found["words.weight"], len(own["words.weight"]))
+    absent = own.keys() - found.keys()
+    missing = sorted(key for key in absent if blip or ".cross" not in key)
+    if missing:
+        raise PartError(
+            f"{label(config)}: {config.model} lacks {len(missing)} of this model's weights "
+            f"({', '.join(missing[:3])}, ...); they would have been random"
+        )
+    _load(config, bert, own | {key: found[key] for key in own.keys() & found.keys()})
+    if head is not None and said:
+        said["bias"] = _lengthened(said["bias"], len(head.bias))
+        _load(config, head, said)
+
+
+def _load(config: BertConfig, module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    try:
+        module.load_state_dict(dict(state))
+    except RuntimeError as error:
+        why = " ".join(str(error).split("\n\t")[1:])
+        raise PartError(f"{label(config)}: {config.model} does not fit: {why}") from error
+
+
+def _lengthened(table: Tensor, rows: int) -> Tensor:
+    more = rows - len(table)
+    return torch.cat([table, table.mean(dim=0, keepdim=True).expand(more, *table.shape[1:])])
+
+
+def _of_bert(
+    config: BertConfig, name: str, wants_head: bool
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Its weights, and those of its head over words where it was published with one."""
+    from transformers import BertForMaskedLM, BertModel
+
+    kinds = published_config(config, name).get("architectures") or ()
+    if wants_head and "BertForMaskedLM" in kinds:
+        weights = load_published(config, BertForMaskedLM, name).state_dict()
+        head = _head(weights, "cls.predictions.")
+        weights = _inside(weights, "bert.")
+    else:
+        weights = load_published(config, BertModel, name, add_pooling_layer=False).state_dict()
+        head = {}
+    found = _renamed(weights)
+    first = weights["embeddings.token_type_embeddings.weight"][0]
+    found["positions.weight"] = found["positions.weight"] + first
+    return found, head
+
+
+def _of_blip(config: BertConfig, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Both of its BERTs, as far as they are there: they share all but self-attention."""
+    tensors = read_tensors(config, name, (*_READERS, _WRITER))
+    found: dict[str, Tensor] = {}
+    for prefix in _READERS:
+        found |= _renamed(_inside(tensors, prefix))
+    writer = _renamed(_inside(tensors, f"{_WRITER}bert."))
+    found |= {key.replace(".attention", ".writing"): value for key, value in writer.items()}
+    return found, _head(tensors, f"{_WRITER}cls.predictions.")
+
+
+def _inside(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A BERT's weights under our names."""
+    around = {
+        "embeddings.word_embeddings.weight": "words.weight",
+        "embeddings.position_embeddings.weight": "positions.weight",
+        "embeddings.LayerNorm.weight": "norm.weight",
+        "embeddings.LayerNorm.bias": "norm.bias",
+    }
+    found = {around[key]: value for key, value in weights.items() if key in around}
+    for key, value in _inside(weights, "encoder.layer.").items():
+        number, _, inside = key.partition(".")
+        layer, _, kind = inside.rpartition(".")
+        if layer in _LAYERS:
+            found[f"blocks.{number}.{_LAYERS[layer]}.{kind}"] = value
+    return found
+
+
+def _head(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    inside = _inside(weights, prefix)
+    if "bias" not in inside:
+        inside["bias"] = inside.get("decoder.bias", torch.zeros(0))
+    found = {
+        f"{ours}.{kind}": inside[f"{theirs}.{kind}"]
+        for theirs, ours in _HEAD.items()
+        for kind in ("weight", "bias")
+        if f"{theirs}.{kind}" in inside
+    }
+    return found | {"bias": inside["bias"]} if found else {}
