@@ -25,7 +25,7 @@ from tests.loopback import loopback
 from tests.site_folder import Site
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 
 
 def test_reference_is_what_the_code_says():

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, PositiveInt
 
 from isthmus.core.contracts import Config
 from isthmus.core.data.conversations import checked_list, image_names
 from isthmus.core.data.paths import check_name, inside
-from isthmus.core.data.records import Record
 from isthmus.errors import DataError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -35,7 +36,7 @@ class FrameConfig(Config):
 
 
 def frames_of(
-    record: Record, root: Path, settings: FrameConfig, origin: str
+    record: Mapping[str, Any], root: Path, settings: FrameConfig, origin: str
 ) -> tuple[list[str], list[str]]:
     """Paths below `root` of the frames of a record's `video` that are looked at, and what stands
     before each (`1.50s: `). Raises DataError."""
