@@ -51,7 +51,7 @@ def cells(file: Path) -> dict[tuple[int, int], tuple[float, float]]:
 
 
 def test_frames_show_the_move_that_the_answer_says(made):
-    folder, _ = made
+    folder, video = made
     read = 0
     for record in json.loads((folder / "watches.json").read_text()):
         files = [folder / "clips" / record["video"] / f"{frame}.png" for frame in range(3)]
@@ -65,7 +65,8 @@ def test_frames_show_the_move_that_the_answer_says(made):
                 path.append(min(frame, key=lambda at: np.abs(np.subtract(frame[at], hue)).sum()))
             steps = {((b[0] - a[0]) % 3, (b[1] - a[1]) % 3) for a, b in pairwise(path)}
             assert len(steps) == 1
-            ways.append(STEPS[steps.pop()])
+            places = ", ".join(video.PLACES[3 * row + column] for column, row in path)
+            ways.append(f"{places}: {STEPS[steps.pop()]}")
         answers = [turn["value"] for turn in record["conversations"][1::2]]
         assert sorted(ways) == sorted(answers)
         read += 1

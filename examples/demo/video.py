@@ -7,7 +7,8 @@ up or down, and what leaves the field on one side comes back on the other. The c
 begin and the ways they move are drawn evenly, and independently of each other: so in every frame
 each digit is in every cell equally often, whichever way it moves, and one frame says nothing about
 the answer. Clips that are asked about are made of scans that no stage has seen, and each way is
-right for a quarter of them.
+right for a quarter of them. An answer shows its work, as the demo's reasoning does: where the digit
+is in each frame, then the way; what counts is the way.
 """
 
 from __future__ import annotations
@@ -90,6 +91,12 @@ def film(folder: Path, movers: list[Mover], rng: random.Random) -> None:
         draw(movers, frame, dark, rng).save(folder / f"{frame}.png", compress_level=1)
 
 
+def answer(mover: Mover) -> str:
+    """`west, middle, east: right`. Of the way alone a model learns nothing until it has found out
+    how to look at two frames at once, since each by itself is no help."""
+    return f"{', '.join(map(mover.place, range(FRAMES)))}: {mover.way}"
+
+
 def question(mover: Mover) -> str:
     return f"Which way does the {mover.digit} move?"
 
@@ -130,7 +137,7 @@ def write(out: Path, clips: int, asked: int, seed: int) -> None:
         name, movers = f"train_{number:05}", make_movers(seen, rng)
         film(out / "clips" / name, movers, rng)
         looks += captions(name, movers, rng)
-        turns = [(question(mover), mover.way) for mover in rng.sample(movers, 2)]
+        turns = [(question(mover), answer(mover)) for mover in rng.sample(movers, 2)]
         turns[0] = (f"<video>\n{turns[0][0]}", turns[0][1])
         watches.append({"id": name, "video": name, "conversations": said(*turns)})
     for number in range(asked):

@@ -1,4 +1,4 @@
-"""`video_qa`: questions about videos; right is an answer that is one of the right ones.
+"""`video_qa`: questions about videos; right is what equals a right answer, or contains one.
 
 {"question_id": 7, "video": "clips/7", "fps": 2, "text": "<video>\\nWhere does it go?",
  "answer": "left"}
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from isthmus import hookimpl
 from isthmus.core.contracts import Benchmark, DataPath, Outcome, Question
@@ -23,7 +23,7 @@ VIDEO = "<video>"
 
 
 class VideoQa(Benchmark, name="video_qa"):
-    """Share of answers that equal a right one; capitals, outer marks and spaces aside.
+    """Share of right answers; capitals, outer marks and spaces aside.
 
     Frames are those that the source `video` takes, and stand in the question as there. With
     `frames: 1` it is the control that sees no motion.
@@ -37,6 +37,9 @@ class VideoQa(Benchmark, name="video_qa"):
         folder of frames or a list of files, `answer` may be a list of right ones."""
         images: DataPath | None = None
         """Folder that videos are in; absent, that of `data`."""
+        rule: Literal["equals", "contains"] = "equals"
+        """What makes an answer right: it equals a right one; a right one occurs in it, word for
+        word."""
 
     config: Config
 
@@ -48,8 +51,11 @@ class VideoQa(Benchmark, name="video_qa"):
         return read_question_file(self.config.data, self._with_frames)
 
     def outcome(self, question: Question, reply: str) -> Outcome:
-        said = plain(reply)
-        return Outcome.of(said or None, right=said in map(plain, question.references))
+        said, right = plain(reply), [plain(each) for each in question.references]
+        if self.config.rule == "contains":
+            hit = any(f" {words} " in f" {said} " for words in right)
+            return Outcome.of(said or None, right=hit)
+        return Outcome.of(said or None, right=said in right)
 
     def _with_frames(self, row: Mapping[str, Any], origin: str) -> Mapping[str, Any]:
         """The row with an image, behind its time, for each frame where the video stands."""

@@ -63,6 +63,22 @@ def test_it_conforms(clips: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("rule", "reply", "right"),
+    [
+        ("equals", " Left. ", 1),
+        ("equals", "west, east: left", 0),
+        ("contains", "west, east: left", 1),
+        ("contains", "It turns leftwards.", 0),
+        ("contains", "", 0),
+    ],
+)
+def test_what_makes_an_answer_right(clips: Path, rule: Any, reply: str, right: int) -> None:
+    benchmark = config(clips, row(), rule=rule).build()
+    outcome = benchmark.outcome(benchmark.questions()[0], reply)
+    assert (outcome.right, outcome.is_valid) == (right, bool(reply))
+
+
+@pytest.mark.parametrize(
     ("wrong", "why"),
     [
         (row(video="b"), "there is no folder of frames .*b"),
