@@ -90,6 +90,7 @@ BUILT_IN = tuple(
         "benchmarks.retrieval",
         "benchmarks.exact_match",
         "benchmarks.generic",
+        "benchmarks.video_qa",
         "chat_models.openai",
         "chat_models.replay",
         "chat_models.transformers",
