@@ -45,11 +45,23 @@ QFORMER = {
     **{"dropout": 0.0, "text": "objective", "tokenizer": TOKENIZER},
 }
 FORMER = {"encoder": CLIP, "connector": QFORMER}
+BERT = {
+    **{"dim": 16, "layers": 2, "heads": 2, "hidden": 24, "positions": 24},
+    **{"dropout": 0.0, "tokenizer": TOKENIZER},
+}
+BLIP = {"encoder": CLIP, "llm": {"type": "med", **BERT}}
+ALBEF = {
+    "encoder": CLIP,
+    "text_encoder": {"type": "bert", "cross": True, "alone": 1, **BERT},
+}
 MIX = [{"type": "itc", "dim": 8}, {"type": "itm"}, {"type": "itg", "weight": 0.5}]
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "clip": (TOWERS, {"type": "clip", "dim": 8}),
     "siglip": (TOWERS, {"type": "siglip", "dim": 8}),
     "mix": (FORMER, {"type": "mix", "of": MIX}),
+    "blip": (BLIP, {"type": "mix", "of": MIX}),
+    "matching": (BLIP, {"type": "itm"}),
+    "albef": (ALBEF, {"type": "mix", "of": MIX[:2]}),
 }
 
 
