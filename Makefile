@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test check format clean
+.PHONY: help install demo compare test check format clean
 
 help:
 	@echo "make demo     train, score and talk to a small vision-language assistant (no download)"
+	@echo "make compare  train every connector on the demo's scenes, into docs/connectors-compared.md"
 	@echo "make test     run the test suite"
 	@echo "make check    lint and types"
 	@echo "make format   rewrite the code in the house style"
@@ -26,6 +27,9 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED)
 	$(BIN)/python examples/demo/run.py
 
+compare: $(INSTALLED)
+	$(BIN)/python examples/demo/compare.py --docs docs
+
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
@@ -39,4 +43,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist demo compare .pytest_cache .mypy_cache .ruff_cache

@@ -5,7 +5,8 @@
 FOLDER_WITH_FLICKR8K holds `captions.jsonl` ({image, captions}) and `images_192.zip`. Photos are
 split by a fixed seed: no photo, and so no caption, of the validation set is trained on. Each
 caption of a training photo goes with its own view of it (a random crop, every second one
-mirrored), since so few photos are soon known by heart; validation photos are shown whole.
+mirrored), or with `--views` of them, since so few photos are soon known by heart; validation
+photos are shown whole.
 """
 
 from __future__ import annotations
@@ -60,8 +61,11 @@ def record(name: str, image: str, request: str, caption: str) -> dict[str, Any]:
     }
 
 
-def prepare(source: Path, out: Path, seed: int, held_out: int = HELD_OUT) -> dict[str, int]:
-    """Write `images/`, `train.json` and `validation.json`; returns how many records each has."""
+def prepare(
+    source: Path, out: Path, seed: int, held_out: int = HELD_OUT, each: int = 1
+) -> dict[str, int]:
+    """Write `images/`, `train.json`, with so many views of `each` caption's photo, and
+    `validation.json`; returns how many records there are of both."""
     photos = [json.loads(line) for line in (source / "captions.jsonl").read_text().splitlines()]
     rng = random.Random(seed)
     (out / "images").mkdir(parents=True, exist_ok=True)
@@ -76,12 +80,12 @@ def prepare(source: Path, out: Path, seed: int, held_out: int = HELD_OUT) -> dic
                 if part == "validation":
                     shown = [image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)]
                 else:
-                    shown = list(views(image, len(captions), rng))
+                    shown = list(views(image, each * len(captions), rng))
                 names = [f"{stem}_{number}.jpg" for number in range(len(shown))]
                 for name, view in zip(names, shown, strict=True):
                     view.save(out / "images" / name, quality=92)
-                for number, caption in enumerate(captions):
-                    name = names[min(number, len(names) - 1)]
+                for number in range(max(len(names), len(captions))):
+                    name, caption = names[number % len(names)], captions[number % len(captions)]
                     sample = f"{stem}_{number}"
                     records.append(record(sample, name, rng.choice(REQUESTS), caption))
             (out / f"{part}.json").write_text(json.dumps(records))
@@ -95,6 +99,8 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--held-out", type=int, default=HELD_OUT, help="photos of validation")
+    parser.add_argument("--views", type=int, default=1, help="of the photo, for each caption")
     given = parser.parse_args()
-    for part, count in prepare(given.source, given.out, given.seed, given.held_out).items():
+    counts = prepare(given.source, given.out, given.seed, given.held_out, given.views)
+    for part, count in counts.items():
         print(f"{given.out / part}.json: {count:,} records")

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from isthmus.core.config import load
+from isthmus.synthesize import SynthesisConfig, synthesize
+
 DEMO = Path(__file__).resolve().parent.parent / "examples" / "demo"
 CELLS = {"northwest": (0, 0), "northeast": (1, 0), "southwest": (0, 1), "southeast": (1, 1)}
 SIDES = {"north": (1, 0), "south": (1, 1), "west": (0, 0), "east": (0, 1)}  # axis, place on it
@@ -27,8 +30,22 @@ def made(tmp_path_factory):
         sys.path.remove(str(DEMO))
     scenes.write(folder, train=500, tests=160, seed=0)
     yield folder, digits
-    for name in ("digits", "scenes"):
+    for name in ("digits", "questions", "scenes", "teacher"):
         del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def samples(made):
+    """The instruction data that `isthmus synthesize` makes of it, by kind."""
+    folder, _ = made
+    places = {"scenes.path": folder / "annotations.json", "scenes.images": folder / "images",
+              "teacher.file": folder / "replies.jsonl", "out": folder / "instruct"}  # fmt: skip
+    overrides = [f"{place}={path}" for place, path in places.items()]
+    synthesize(load(SynthesisConfig, DEMO / "synthesize.yaml", overrides))
+    by_kind = defaultdict(list)
+    for row in rows(folder / "instruct" / "samples.jsonl"):
+        by_kind[row["kind"]].append(row)
+    return by_kind
 
 
 def rows(file):
@@ -93,15 +110,17 @@ def test_every_question_has_one_right_answer_and_it_is_the_one_given(made):
         assert answers(row["text"], notes[row["image"]]) == {row["answer"]}, row
 
 
-def test_every_turn_that_is_trained_on_is_true(made):
+def test_every_turn_that_is_trained_on_is_true(made, samples):
     folder, _ = made
     notes = {
         note["image"]: things(note)
         for note in json.loads((folder / "annotations.json").read_text())
     }
     for name in ("conversation", "reasoning"):
-        for record in json.loads((folder / f"{name}.json").read_text()):
-            said = [turn["value"].removeprefix("<image>\n") for turn in record["conversations"]]
+        for record in samples[name]:
+            said = [
+                turn["value"].replace("<image>", "").strip() for turn in record["conversations"]
+            ]
             for question, answer in zip(said[::2], said[1::2], strict=True):
                 assert answers(question, notes[record["image"]]) == {answer}, record["id"]
 
@@ -119,7 +138,21 @@ def test_answers_of_a_type_come_equally_often(made):
         assert max(counter.values()) - min(counter.values()) <= 1, (kind, counter)
 
 
-def test_how_many_digits_there_are_does_not_give_away_the_answer(made):
+def test_the_dataset_has_every_scene_and_rejects_nothing_that_the_teacher_said(made, samples):
+    folder, _ = made
+    kept = {kind: len(samples[kind]) for kind in samples}
+    assert kept["conversation"] == 500
+    assert kept["detail"] == 100
+    refused = rows(folder / "instruct" / "rejected.jsonl")
+    assert {row["reason"] for row in refused} == {"refused"}
+    assert kept["reasoning"] + len(refused) == 500
+    boxes = {n["id"]: n["instances"] for n in json.loads((folder / "annotations.json").read_text())}
+    alone = {id for id, found in boxes.items() if len(found) == 1}
+    # Of a digit that stands alone there is nothing to reason about.
+    assert alone <= {row["id"].split("/")[0] for row in refused}
+
+
+def test_how_many_digits_there_are_does_not_give_away_the_answer(made, samples):
     folder, _ = made
     lone = {
         note["image"]
@@ -128,7 +161,7 @@ def test_how_many_digits_there_are_does_not_give_away_the_answer(made):
     }
     given = Counter(
         answer["value"]
-        for record in json.loads((folder / "conversation.json").read_text())
+        for record in samples["conversation"]
         if record["image"] in lone
         for question, answer in zip(
             record["conversations"][::2], record["conversations"][1::2], strict=True
@@ -145,3 +178,22 @@ def test_no_scan_is_both_in_training_and_in_the_test(made):
     assert len(unseen) == 297
     assert len(seen) + len(unseen) == 1797
     assert not {scan.tobytes() for _, scan in seen} & {scan.tobytes() for _, scan in unseen}
+
+
+def test_the_ablation_table_says_what_the_scores_say(made):
+    sys.path.insert(0, str(DEMO))
+    try:
+        import ablation
+    finally:
+        sys.path.remove(str(DEMO))
+    kinds = (*ablation.CONVERSATION, *ablation.REASONING)
+    by = dict.fromkeys(kinds, 50.0) | dict.fromkeys(ablation.REASONING, 20.0)
+    scores = {
+        ablation.FULL: {"score": 80.0, "interval": [75.0, 85.0], "by": dict.fromkeys(kinds, 80.0)},
+        ablation.NONE: {"score": 40.0, "interval": [35.04, 45.0], "by": by},
+    }
+    lines = ablation.table(scores, {ablation.FULL: "16,269", ablation.NONE: "0"}).splitlines()
+    assert lines[2] == "| all three kinds | 16,269 | 80.0 | 75.0 to 85.0 | 100.0% | 80.0 | 80.0 |"
+    assert lines[3].endswith("| 0 | 40.0 | 35.0 to 45.0 | 50.0% | 50.0 | 20.0 |")
+    for name in ("ablation", "run", "jobs"):
+        del sys.modules[name]

@@ -19,7 +19,7 @@ FILES = sorted(EXAMPLES.rglob("*.yaml"))
 def class_of(file: Path) -> type[Config]:
     if file.name.startswith("synthesize"):
         return SynthesisConfig
-    return EvaluationConfig if file.name == "evaluate.yaml" else RunConfig
+    return EvaluationConfig if file.stem.endswith("evaluate") else RunConfig
 
 
 def test_there_are_examples_of_all() -> None:

@@ -61,13 +61,6 @@ class Scene:
             ", ".join(f"{t.digit} {t.colour} {PLACES[t.place]}" for t in mixed),
         ]
 
-    def description(self, rng: random.Random) -> str:
-        """One sentence for each digit, in any order."""
-        count = len(self.things)
-        says = [f"The {t.digit} is {t.colour} and in the {PLACES[t.place]}." for t in self.things]
-        start = "There is 1 digit." if count == 1 else f"There are {count} digits."
-        return " ".join([start, *rng.sample(says, count)])
-
     def annotation(self, captions: list[str]) -> dict[str, Any]:
         """What an annotator would have written down: captions, and boxes with what is in them."""
         instances = [

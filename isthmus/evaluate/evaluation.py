@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 from isthmus.core import checkpoint
-from isthmus.core.assistant import assistant_of, is_blind
+from isthmus.core.assistant import assistant_of, is_blind, matcher_of
+from isthmus.core.assistant.asking import Answerer
 from isthmus.core.config import dump
 from isthmus.core.contracts import JudgedBenchmark, Question, Reply
-from isthmus.core.train.lock import RunLock
+from isthmus.core.lock import folder_lock
 from isthmus.errors import InputError
 from isthmus.evaluate.config import EvaluationConfig
 from isthmus.evaluate.exam import open_exams
@@ -26,6 +27,7 @@ from isthmus.evaluate.folder import (
     write_text,
 )
 from isthmus.evaluate.results import Section, read_section
+from isthmus.evaluate.shots import open_shots
 from isthmus.evaluate.tasks import task_of
 
 
@@ -54,6 +56,7 @@ class Evaluation:
     def __init__(self, config: EvaluationConfig) -> None:
         self.config = config
         self.exams = open_exams(config.benchmarks, config.max_questions)
+        shots = open_shots(config.shots)
         self.models = {name: checkpoint.load(folder) for name, folder in config.models.items()}
         self.notes = [
             f"skipped a checkpoint: {line}"
@@ -61,7 +64,7 @@ class Evaluation:
             for line in opened.skipped
         ]
         self.tasks = [
-            task_of(config, model, opened, exam, variant)
+            task_of(config, model, opened, exam, variant, shots.get(exam.name))
             for model, opened in self.models.items()
             for exam in self.exams
             for variant in exam.variants(config, is_blind(opened))
@@ -82,7 +85,7 @@ class Evaluation:
         answered is on disk, wherever this is left."""
         out = self.config.out
         _make(out)
-        with RunLock(out) as lock:
+        with folder_lock(out) as lock:
             lock.take()
             write_text(out / SETTINGS, dump(self.config))
             for model in self.models:
@@ -93,10 +96,17 @@ class Evaluation:
         tasks = [task for task in self.tasks if task.model == model and task.is_due]
         if not tasks:
             return
-        assistant = assistant_of(self.models[model], device)
+        assistant = self._open(model, device)
         for task in tasks:
             for count in task.carry_out(assistant):
                 yield count, task.title
+
+    def _open(self, model: str, device: str | None) -> Answerer:
+        """Whoever is in the checkpoint; a model that has no llm chooses among options."""
+        opened = self.models[model]
+        if opened.config.llm is None:
+            return matcher_of(opened, device, self.config.prompts)
+        return assistant_of(opened, device)
 
     def judge(self, judge: Judge) -> None:
         """Have the answers judged that say nothing by themselves."""

@@ -70,7 +70,13 @@ class Exam:
             found = askable(self.benchmark, [self.all[place] for place in new])
             self._files |= zip(new, found, strict=True)
         return [
-            Asked(self.all[at].id, self.all[at].prompt, self._files[giver], self.all[giver].images)
+            Asked(
+                self.all[at].id,
+                self.all[at].prompt,
+                self._files[giver],
+                self.all[giver].images,
+                self.all[at].options,
+            )
             for at, giver in zip(self.places, givers, strict=True)
         ]
 

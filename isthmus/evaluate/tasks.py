@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from isthmus.core.assistant import Assistant, name_of
+from isthmus.core.assistant import name_of
 from isthmus.core.assistant.answers import AnswerFile
-from isthmus.core.assistant.asking import fill
+from isthmus.core.assistant.asking import Answerer, fill
 from isthmus.core.assistant.questions import Question
 from isthmus.core.checkpoint import Checkpoint
 from isthmus.core.model.settings import Settings
+from isthmus.errors import DataError
 from isthmus.evaluate.config import EvaluationConfig
 from isthmus.evaluate.exam import Exam, Variant
 from isthmus.evaluate.folder import answer_file, place_of, read_answers
+from isthmus.evaluate.shots import Shots
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Task:
         """Whether something is left to do."""
         return bool(self.file.open) or not self.file.path.exists()
 
-    def carry_out(self, assistant: Assistant) -> Iterator[int]:
+    def carry_out(self, assistant: Answerer) -> Iterator[int]:
         """Ask what is open; yields how many questions were answered. A question without pictures
         is the same one in a control, and is not asked again."""
         shown = [question for question in self.questions if question.images]
@@ -60,19 +63,43 @@ class Task:
 
 
 def task_of(
-    config: EvaluationConfig, model: str, opened: Checkpoint, exam: Exam, variant: Variant
+    config: EvaluationConfig,
+    model: str,
+    opened: Checkpoint,
+    exam: Exam,
+    variant: Variant,
+    shots: Shots | None = None,
 ) -> Task:
     """The task, with what is answered already. Raises DataError where that were other questions,
     another model, or other settings."""
     seed = config.generation.seed + variant.run - 1
     settings = config.generation.model_copy(update={"seed": seed})
-    metadata = {**settings.in_use(), "checkpoint": _fingerprint(opened)}
+    chooses = opened.config.llm is None
+    used = {"prompts": list(config.prompts)} if chooses else settings.in_use()
+    metadata: dict[str, Any] = {**used, "checkpoint": _fingerprint(opened)}
     if variant.control:
         metadata["control"] = variant.control
     questions = exam.asked(variant.control)
+    if shots:
+        metadata["shots"] = shots.metadata
+        questions = _behind(shots, questions, exam)
+    lost = next((q for q in questions if chooses and not (q.options and len(q.images) == 1)), None)
+    if lost is not None:
+        raise DataError(
+            f"models.{model}: it has no llm, and chooses the option that is nearest to a picture; "
+            f"question {lost.id!r:.60} of benchmarks.{exam.name} has {len(lost.options)} options "
+            f"and {len(lost.images)} pictures"
+        )
     place = place_of(config.out, model, exam.name)
     file = AnswerFile(answer_file(place, variant), questions, name_of(opened.folder), metadata)
     return Task(model, exam, variant, questions, file, settings, config.batch_size)
+
+
+def _behind(shots: Shots, questions: list[Question], exam: Exam) -> list[Question]:
+    try:
+        return shots.before(questions, exam.asked())
+    except DataError as error:
+        raise DataError(f"shots.{exam.name}: {error}") from error
 
 
 def _fingerprint(opened: Checkpoint) -> str:

@@ -76,6 +76,8 @@ BUILT_IN = tuple(
         "tuners.frozen",
         "tuners.full",
         "tuners.lora",
+        "tuners.last_layers",
+        "tuners.norms",
         "tuners.by_module",
         "benchmarks.scienceqa",
         "benchmarks.llava_bench",

@@ -126,6 +126,11 @@ def test_the_same_answer_twice_is_repeated():
     assert reason(check_wording, twice, QualityConfig(), "") == "repeated"
 
 
+def test_questions_that_differ_in_a_number_are_two_questions():
+    asked = [Exchange(f"What colour is the number {n}?", c) for n, c in ((3, "red"), (7, "blue"))]
+    check_wording(asked, QualityConfig(), "")
+
+
 @pytest.mark.parametrize(
     ("answer", "found"),
     [

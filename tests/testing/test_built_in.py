@@ -47,7 +47,7 @@ READERS: list[tuple[str, dict[str, Any]]] = [
     ("text_encoder", {"type": "bert", "cross": True, "alone": 1, **BERT}),
 ]
 """Parts that objectives on matches run, each in a model of its own."""
-ELSEWHERE = {"objective": {"dpo"}}
+ELSEWHERE = {"objective": {"dpo"}, "tuner": {"norms"}}
 """Parts that are tried beside their other tests, since they need a model of their own."""
 PARTS: dict[str, list[dict[str, Any]]] = {
     "template": [
@@ -94,6 +94,8 @@ PARTS: dict[str, list[dict[str, Any]]] = {
         {"type": "full", "lr": 1e-4},
         {"type": "lora", "r": 2},
         {"type": "lora", "r": 2, "targets": ["0"], "hand_over": "keep"},
+        {"type": "last_layers"},
+        {"type": "last_layers", "layers": 2, "lr": 1e-4},
         {
             "type": "by_module",
             "modules": {"layers.0": "full", "layers.2": {"type": "full", "lr": 1e-4}},

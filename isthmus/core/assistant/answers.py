@@ -131,4 +131,5 @@ def answer_id(model_id: str, question: Question, metadata: Mapping[str, Any]) ->
     """One id for one question to one model with one group of settings: 22 characters of a
     sha256, as many as LLaVA's."""
     asked = [model_id, question.id, question.text, question.names, dict(metadata)]
+    asked += [question.options] if question.options else []
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:22]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import Protocol
 
 from isthmus.core.assistant.answers import AnswerFile
-from isthmus.core.assistant.assistant import Assistant
 from isthmus.core.assistant.questions import Question
 from isthmus.core.model.settings import Settings
 
@@ -13,8 +13,22 @@ Answered = list[tuple[Question, str]]
 """Questions of one batch with their answers."""
 
 
+class Answerer(Protocol):
+    """Who can be asked: an assistant, or a matcher."""
+
+    def answers(
+        self, questions: Sequence[Question], settings: Settings, batch_size: int = 8
+    ) -> list[str]:
+        """An answer to each."""
+        ...
+
+    def blinded(self) -> Answerer:
+        """The same one, that sees grey in place of every picture."""
+        ...
+
+
 def ask(
-    assistant: Assistant,
+    assistant: Answerer,
     questions: Sequence[Question],
     settings: Settings,
     batch_size: int = 8,
@@ -29,21 +43,13 @@ def ask(
         batch = questions[first : first + batch_size]
         if all(question.key in done for question in batch):
             continue
-        texts = assistant.answer(
-            [question.conversation() for question in batch],
-            batch_size,
-            numbers=[question.number for question in batch],
-            max_new_tokens=settings.max_new_tokens,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            seed=settings.seed,
-        )
+        texts = assistant.answers(batch, settings, batch_size)
         yield [(q, t) for q, t in zip(batch, texts, strict=True) if q.key not in done]
 
 
 def fill(
     answers: AnswerFile,
-    assistant: Assistant,
+    assistant: Answerer,
     questions: Sequence[Question],
     settings: Settings,
     batch_size: int = 8,

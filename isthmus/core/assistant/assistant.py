@@ -9,6 +9,7 @@ from typing import Any
 from isthmus.core import config as configs
 from isthmus.core.assistant.answer_text import AnswerText
 from isthmus.core.assistant.messages import Conversation, Message, read_messages
+from isthmus.core.assistant.questions import Question
 from isthmus.core.contracts import Sample, Template
 from isthmus.core.data.pack import encode_prompt
 from isthmus.core.model.generate import Ending, Prompt, Stops, generate, stream
@@ -108,6 +109,20 @@ class Assistant:
             seed=seed,
         )
         return [answer.text for answer in answers]
+
+    def answers(
+        self, questions: Sequence[Question], settings: Settings, batch_size: int = 8
+    ) -> list[str]:
+        """An answer to each question of a file, drawn by the question's own number."""
+        return self.answer(
+            [question.conversation() for question in questions],
+            batch_size,
+            numbers=[question.number for question in questions],
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            seed=settings.seed,
+        )
 
     def full_answers(
         self,

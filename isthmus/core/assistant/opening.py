@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import torch
 from isthmus.core import checkpoint
 from isthmus.core import config as configs
 from isthmus.core.assistant.assistant import Assistant
+from isthmus.core.assistant.matcher import BARE, Matcher, joined
 from isthmus.core.checkpoint import CHECKPOINTS, Checkpoint
 from isthmus.core.contracts import Template
+from isthmus.core.model.towers import TwoTowersConfig
 from isthmus.errors import CheckpointError, InputError
 
 
@@ -35,7 +37,7 @@ def assistant_of(
     opened: Checkpoint, device: str | None = None, dtype: torch.dtype | None = None
 ) -> Assistant:
     """The assistant in a checkpoint that is open already; see `load`."""
-    run = configs.parse(opened.run, str(opened.folder / "run.yaml")).values
+    run = _run(opened)
     template = _template(opened, run)
     place = _device(device)
     if dtype is None:
@@ -48,9 +50,24 @@ def assistant_of(
     return Assistant(model.to(place), template, is_blind(opened), name_of(opened.folder))
 
 
+def matcher_of(
+    opened: Checkpoint, device: str | None = None, prompts: Sequence[str] = BARE
+) -> Matcher:
+    """The matcher in a checkpoint of a stage that has learnt by `clip` or `siglip`, in fp32."""
+    fields = _stage(opened, _run(opened)).get("objective") or {"type": "lm"}
+    config: Any = configs.validate_part("objective", fields)
+    place, model = _device(device), opened.model()
+    # All that it begins with stands in the checkpoint, as it has learnt since.
+    if isinstance(config, TwoTowersConfig):
+        config = config.model_copy(update={"model": None})
+    objective = joined(config.build(), model)
+    objective.load_state_dict(opened.objective())
+    return Matcher(model.to(place), objective.to(place), prompts, is_blind(opened))
+
+
 def is_blind(opened: Checkpoint) -> bool:
     """Whether its run was on grey pictures alone, so that the assistant sees grey, too."""
-    return configs.parse(opened.run, str(opened.folder / "run.yaml")).values.get("blind") is True
+    return _run(opened).get("blind") is True
 
 
 def name_of(folder: Path) -> str:
@@ -60,16 +77,26 @@ def name_of(folder: Path) -> str:
     return f"{run}/{folder.name}" if run else folder.name
 
 
-def _template(opened: Checkpoint, run: Mapping[str, Any]) -> Template:
-    """That of the stage which the checkpoint was saved in, or else the run's."""
+def _run(opened: Checkpoint) -> Mapping[str, Any]:
+    return configs.parse(opened.run, str(opened.folder / "run.yaml")).values
+
+
+def _stage(opened: Checkpoint, run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The stage which the checkpoint was saved in."""
     stages = run.get("stages") or [{}]
     index = opened.trainer.index if opened.trainer else -1
     try:
-        stage = stages[index]
+        stage: Mapping[str, Any] = stages[index]
     except IndexError:
         raise CheckpointError(
             f"{opened.folder}: trainer.json counts more stages than run.yaml has"
         ) from None
+    return stage
+
+
+def _template(opened: Checkpoint, run: Mapping[str, Any]) -> Template:
+    """That of the stage which the checkpoint was saved in, or else the run's."""
+    stage = _stage(opened, run)
     written = stage.get("template") or run.get("template")
     if not written:
         raise CheckpointError(

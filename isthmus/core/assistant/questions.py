@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from isthmus.core.assistant.messages import IMAGE_BREAK, Conversation
-from isthmus.core.contracts import ImageSlot, Turn
+from isthmus.core.contracts import ImageSlot, Picture, Sample, Turn
 from isthmus.core.data.askable import IMAGE
 from isthmus.core.data.images import picture_size
 from isthmus.core.data.paths import inside
@@ -23,12 +23,16 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Question:
-    """One row; `images` are files below the images folder, `names` as the row has them."""
+    """One row; `images` are files below the images folder, `names` as the row has them. `shots`
+    are examples with their answers, which stand before it. Of the `options`, a model that cannot
+    speak chooses one."""
 
     id: str | int
     text: str
     images: tuple[Path, ...] = ()
     names: tuple[str, ...] = ()
+    shots: tuple[Sample, ...] = ()
+    options: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -41,7 +45,8 @@ class Question:
         return int.from_bytes(hashlib.sha256(self.key.encode()).digest()[:4], "big")
 
     def conversation(self) -> Conversation:
-        """One turn of the user's: images where the text says `<image>`, else before it."""
+        """One turn of the user's, behind those of its `shots`, whose system turns are left out:
+        images where the text says `<image>`, else before it."""
         slots = [ImageSlot(index) for index in range(len(self.images))]
         pieces = self.text.split(IMAGE) if slots else [self.text]
         content: list[str | ImageSlot] = []
@@ -51,7 +56,27 @@ class Question:
             for piece, slot in zip(pieces[:-1], slots, strict=True):
                 content += [piece, slot]
             content.append(pieces[-1])
-        return Conversation((Turn("user", tuple(content)),), self.images)
+        asks = Conversation((Turn("user", tuple(content)),), self.images)
+        return _in_a_row([*self.shots, asks])
+
+
+def _in_a_row(talks: Sequence[Sample | Conversation]) -> Conversation:
+    """Conversations one behind the other, as one."""
+    turns: list[Turn] = []
+    pictures: list[Picture] = []
+    for talk in talks:
+        shown = talk.images if isinstance(talk, Sample) else talk.pictures
+        for turn in talk.turns:
+            if turn.role != "system":
+                content = tuple(
+                    ImageSlot(piece.index + len(pictures))
+                    if isinstance(piece, ImageSlot)
+                    else piece
+                    for piece in turn.content
+                )
+                turns.append(Turn(turn.role, content))
+        pictures += shown
+    return Conversation(tuple(turns), tuple(pictures))
 
 
 def read_questions(file: Path, images: Path) -> list[Question]:

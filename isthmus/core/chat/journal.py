@@ -17,15 +17,15 @@ from typing import Self
 from isthmus.core.chat.budget import Spend
 from isthmus.core.chat.call import ANSWERED, Call, Refusal
 from isthmus.core.chat.journal_file import (
-    ADD_CALL,
     ADD_REFUSED,
+    add_calls,
     begin,
     connect,
     crc,
     open_reader,
 )
-from isthmus.core.chat.lock import JournalLock
 from isthmus.core.chat.repair import dropped_tail, fault_of, salvage
+from isthmus.core.lock import FileLock
 from isthmus.errors import DataError, InputError, WorkError
 
 _of_call, _of_refusal = attrgetter(*Call.__slots__[:-1]), attrgetter(*Refusal.__slots__)
@@ -43,7 +43,7 @@ class Journal:
         self.path = Path(path)
         self.read_only = read_only
         self.notes: list[str] = []
-        self._lock: JournalLock | None = None
+        self._lock: FileLock | None = None
         self._out: sqlite3.Connection | None = None
         if not read_only:
             self._open_to_write()
@@ -141,7 +141,7 @@ class Journal:
         refused = [_of_refusal(row) for row in rows if isinstance(row, Refusal)]
         try:
             self._out.execute("BEGIN IMMEDIATE")
-            self._out.executemany(ADD_CALL, calls)
+            add_calls(self._out, calls)
             self._out.executemany(ADD_REFUSED, refused)
             self._out.execute("COMMIT")
         except sqlite3.Error as error:
@@ -154,7 +154,12 @@ class Journal:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written: {error.strerror}") from None
-        self._lock = JournalLock(self.path)
+        self._lock = FileLock(
+            self.path.with_name(f"{self.path.name}.lock"),
+            f"{self.path}: another process writes this journal: {{holder}}. Wait for its end, give "
+            "another journal, or open it to read alone",
+        )
+        self._lock.take()
         try:
             self._out = begin(self._repaired(), self.path)
         except BaseException:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from isthmus.errors import InputError
 
@@ -28,7 +30,18 @@ CREATE TABLE refused (
 """
 ADD_CALL = "INSERT INTO calls VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 ADD_REFUSED = "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?)"
+ONE_MORE = ADD_CALL.replace("INSERT INTO calls VALUES", ",")
+TOGETHER = 128
+"""Calls to a statement: for each statement this thread has to wait for the interpreter's lock."""
 HEAD = b"SQLite format 3\0"
+
+
+def add_calls(database: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:
+    """Add these, each the values of a call from `key` on."""
+    for first in range(0, len(rows), TOGETHER):
+        some = rows[first : first + TOGETHER]
+        values = [value for row in some for value in row]
+        database.execute(ADD_CALL + ONE_MORE * (len(some) - 1), values)
 
 
 def crc(key: str, raw: bytes | None) -> int:

@@ -78,6 +78,24 @@ class Checkpoint:
             load_weights(part, tensors, str(self.folder / (entry.file or MODEL)), copied)
         return model.requires_grad_(False).eval()
 
+    def fill(self, name: str, part: nn.Module) -> bool:
+        """Load one part's weights into a part that is built alike. False where the checkpoint has
+        none of its own, since the part was left as it was published, and so it is here.
+
+        Raises CheckpointError where the two are not alike.
+        """
+        entry = self.manifest.parts[name]
+        if entry.reference:
+            self._compare(name, part, entry)
+            return False
+        tensors = self._tensors(entry.file) if entry.file else {}
+        load_weights(part, tensors, str(self.folder / (entry.file or MODEL)))
+        return True
+
+    def tokenizers(self) -> dict[str, Any]:
+        """Part -> its tokenizer, of those that have one."""
+        return _tokenizers(self.folder)
+
     def optimizer(self) -> dict[str, Tensor]:
         """What `flatten_optimizer` gave, or nothing when the stage was over."""
         return self._tensors(OPTIMIZER)
@@ -94,7 +112,7 @@ class Checkpoint:
     def _build(self, only: Collection[str] | None) -> VisionLanguageModel:
         try:
             with Placeholders():
-                return build_model(self.config, tokenizers=_tokenizers(self.folder), only=only)
+                return build_model(self.config, tokenizers=self.tokenizers(), only=only)
         except (InputError, OSError) as error:
             referenced = [
                 f"{name} from {entry.reference}"

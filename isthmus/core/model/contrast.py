@@ -6,6 +6,7 @@ Two matches of one picture, or of one text, are no negatives of each other: as f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -78,7 +79,11 @@ def best(queries: Tensor, texts: Tensor) -> Tensor:
     return (queries @ texts.T).amax(dim=1)
 
 
-def recalls(scores: Tensor, right: Tensor, depths: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
+DEPTHS = (1, 5, 10)
+"""How many of a ranking are looked at."""
+
+
+def recalls(scores: Tensor, right: Tensor, depths: Sequence[int] = DEPTHS) -> dict[str, float]:
     """Shares of the rows of scores (rows all) that have something `right` (rows all) among their
     highest so many, by `recall_at_{depth}`."""
     order = scores.argsort(dim=1, descending=True, stable=True)
@@ -88,6 +93,12 @@ def recalls(scores: Tensor, right: Tensor, depths: Sequence[int] = (1, 5, 10)) -
         found = hit[:, :depth].any(dim=1)
         shares[f"recall_at_{depth}"] = float(found.float().mean())
     return shares
+
+
+def chance(right: int, offered: int, depth: int) -> float:
+    """How likely one of so many that are right is among the first so many of all that are offered,
+    where their order is drawn evenly."""
+    return 1 - math.comb(offered - right, depth) / math.comb(offered, min(depth, offered))
 
 
 def unit(rows: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 from pydantic import PositiveInt
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from isthmus.core.contracts import ConnectorText, Images, Objective
 from isthmus.core.model.contrast import unit
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.pooling import ImagePool, Pool
+from isthmus.core.model.published_heads import load_published_heads
 from isthmus.errors import PartError
 
 EPS = {"cls": 1e-5, "mean": 1e-5, "attention": 1e-6}
@@ -32,6 +34,9 @@ class TwoTowersConfig(Objective.Config):
     """Attention heads of the probe; absent, one for each 64 numbers of a feature."""
     hidden: PositiveInt | None = None
     """Width inside the probe's feed-forward layer; absent, four features wide."""
+    model: str | None = None
+    """Hub id or folder of a published model of this family, whose ends to begin with: the norm and
+    what stands behind it, temperature and bias. Both encoders are to be taken from it, too."""
 
 
 class Towers(nn.Module):
@@ -53,24 +58,50 @@ class Towers(nn.Module):
                 f"objective {name}: pool: encoder {encoder.name!r} gives no class token, and the "
                 "first feature is a patch; write `select: cls_patch` there, or `pool: mean` here"
             )
-        heads = config.heads or max(1, encoder.dim // HEAD)
-        if config.pool == "attention" and encoder.dim % heads:
+        self.heads = config.heads or max(1, encoder.dim // HEAD)
+        if config.pool == "attention" and encoder.dim % self.heads:
             raise PartError(
-                f"objective {name}: heads: {heads} cannot share {encoder.dim} numbers; write a "
-                "divisor"
+                f"objective {name}: heads: {self.heads} cannot share {encoder.dim} numbers; write "
+                "a divisor"
             )
-        hidden = config.hidden or 4 * encoder.dim
+        self.hidden = config.hidden or 4 * encoder.dim
         self.image = ImagePool(
-            config.pool, encoder.dim, config.dim, heads, hidden, EPS[config.pool]
+            config.pool, encoder.dim, config.dim, self.heads, self.hidden, EPS[config.pool]
         )
         self.text: nn.Module = nn.Identity()
         if config.dim is not None:
             self.text = nn.Linear(reader.pooled_dim, config.dim, bias=False)
         draw_scaled(self)
 
-    def forward(self, model: Any, images: Images, text: ConnectorText) -> tuple[Tensor, Tensor]:
-        """-> pictures and texts, (matches dim) of length one each."""
-        seen = self.image(model.encode(images))
+    def pictures(self, model: Any, images: Images) -> Tensor:
+        """-> (images dim), of length one each."""
+        return unit(self.image(model.encode(images)))
+
+    def texts(self, model: Any, text: ConnectorText) -> Tensor:
+        """-> (texts dim), of length one each."""
         read = model.text_encoder.pooled(text.ids, text.mask)
         weights = next(iter(self.text.parameters()), read)
-        return unit(seen), unit(self.text(read.to(weights.dtype)))
+        return unit(self.text(read.to(weights.dtype)))
+
+    def forward(self, model: Any, images: Images, text: ConnectorText) -> tuple[Tensor, Tensor]:
+        """-> pictures and texts, (matches dim) of length one each."""
+        return self.pictures(model, images), self.texts(model, text)
+
+
+class TwoTowers(Objective, ABC):
+    """An objective that compares pictures with texts; a subclass has a `scale`."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"encoder", "text_encoder"})
+    accumulates: ClassVar[bool] = False
+
+    config: TwoTowersConfig
+
+    def join(self, model: Any) -> None:
+        self.towers = Towers(self.config, model)
+        self.make()
+        if self.config.model is not None:
+            load_published_heads(self, model.encoder)
+
+    @abstractmethod
+    def make(self) -> None:
+        """Make the weights of its own beside the towers."""

@@ -22,6 +22,7 @@ from isthmus.core.contracts import (
 )
 from isthmus.core.model.config import ModelConfig
 from isthmus.core.train.evaluate_config import EvaluateConfig
+from isthmus.core.train.start_config import StartConfig
 from isthmus.errors import did_you_mean
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -163,6 +164,8 @@ class RunConfig(Config):
     """The parts."""
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     """Stages in order; weights are handed over by themselves."""
+    start: StartConfig | None = None
+    """Weights of another run to begin with; absent, parts begin as they are published or drawn."""
     template: Template.Config | None = None
     """How conversations are written out, where a stage does not say."""
     out: Path = Path("runs/run")

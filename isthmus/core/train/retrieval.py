@@ -6,14 +6,14 @@ they are gathered, each picture and each text once however many matches it is in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from isthmus.core.contracts import Batch, Mixed
 from isthmus.core.data.matches import VECTORS, Matches
-from isthmus.core.model.contrast import best, recalls
+from isthmus.core.model.contrast import DEPTHS, best, chance, recalls
 from isthmus.core.train.parallel import Parallel
 
 ROWS = 256
@@ -43,8 +43,9 @@ class Retrieval:
             return
 
     def recalls(self, parallel: Parallel) -> dict[str, float]:
-        """Recall at 1, 5 and 10 both ways, over what all processes saw; nothing where nobody
-        compared anything. For all to call."""
+        """Recall at 1, 5 and 10 both ways, over what all processes saw, and how many times it is
+        that of rankings drawn at random; nothing where nobody compared anything. For all to call.
+        """
         for other in parallel.gather((self.pictures, self.texts, self.matches)):
             self.pictures, self.texts = other[0] | self.pictures, other[1] | self.texts
             self.matches |= other[2]
@@ -59,15 +60,18 @@ class Retrieval:
             "image_to_text": _shares(pictures, texts, known, best),
             "text_to_image": _shares(texts, pictures, known.flip(1), lambda a, b: best(b, a).T),
         }
-        return {f"{way}_{name}": share for way, found in ways.items() for name, share in found}
+        return {
+            f"{way}_{name}": share for way, found in ways.items() for name, share in found.items()
+        }
 
 
 def _shares(
     asked: Tensor, offered: Tensor, known: Tensor, score: Callable[[Tensor, Tensor], Tensor]
-) -> Iterator[tuple[str, float]]:
+) -> dict[str, float]:
     """Recalls of all that is asked, some rows at a time: no table of everything has to be kept.
     `known` (matches 2) are rows of both that belong together."""
     sums: dict[str, float] = {}
+    counts = torch.bincount(known[:, 0], minlength=len(asked)).bincount().tolist()
     for start in range(0, len(asked), ROWS):
         rows = asked[start : start + ROWS]
         inside = known[(known[:, 0] >= start) & (known[:, 0] < start + len(rows))]
@@ -75,4 +79,8 @@ def _shares(
         right[inside[:, 0] - start, inside[:, 1]] = True
         for name, share in recalls(score(rows, offered), right).items():
             sums[name] = sums.get(name, 0.0) + share * len(rows)
-    return ((name, total / len(asked)) for name, total in sums.items())
+    shares = {name: total / len(asked) for name, total in sums.items()}
+    for depth in DEPTHS:
+        drawn = sum(n * chance(right, len(offered), depth) for right, n in enumerate(counts))
+        shares[f"times_chance_at_{depth}"] = shares[f"recall_at_{depth}"] * len(asked) / drawn
+    return shares

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from isthmus.core.checkpoint import Writer, settle
 from isthmus.core.config import dump, load, parse
 from isthmus.core.contracts import EventList, Events
+from isthmus.core.lock import folder_lock
 from isthmus.core.model.build import build_model
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.core.train.config import RunConfig
@@ -18,7 +18,6 @@ from isthmus.core.train.evaluating import check_evaluation
 from isthmus.core.train.features import check_transform
 from isthmus.core.train.history import History
 from isthmus.core.train.lines import LineFile
-from isthmus.core.train.lock import RunLock
 from isthmus.core.train.opening import OpenStage, needed_parts, open_stages, texts
 from isthmus.core.train.parallel import Parallel
 from isthmus.core.train.progress import LEDGER, SKIPPED, MetricsFile, Trackers, steps_over
@@ -27,6 +26,7 @@ from isthmus.core.train.signals import stop_on_signals
 from isthmus.core.train.stage import Stage
 from isthmus.core.train.start import Start, claim, find_start
 from isthmus.core.train.tuning import set_precision
+from isthmus.core.train.warm_start import WarmStart
 
 
 def run(
@@ -50,7 +50,7 @@ def run(
     parallel.on_main(lambda: check_evaluation(settings, parallel, events))
     stages = parallel.main_first(lambda: open_stages(settings))
     with ExitStack() as until_done:
-        lock = until_done.enter_context(RunLock(settings.out))
+        lock = until_done.enter_context(folder_lock(settings.out))
         start = find_start(settings, stages, parallel, resume, lock)
         if start.checkpoint and start.index == len(stages):
             last = start.checkpoint.folder
@@ -100,9 +100,27 @@ def _model(
         # What is referenced comes back as it was published, not as earlier stages had rounded it.
         set_precision(parts, settings.precision == "bf16", history.learnt(parts))
         return model, history
-    only = needed_parts(settings, stages[:1])
-    model = build_model(settings.model, texts=lambda: texts(stages), seed=settings.seed, only=only)
-    return model, History.begin(model.parts(), settings.model)
+    model = _built(settings, stages, needed_parts(settings, stages[:1]))
+    history = History.begin(model.parts(), settings.model)
+    history.changed |= WarmStart(settings).fill(model, model.parts())
+    return model, history
+
+
+def _built(
+    settings: RunConfig,
+    stages: Sequence[OpenStage],
+    only: set[str],
+    model: VisionLanguageModel | None = None,
+) -> VisionLanguageModel:
+    """These parts, built or in the model already."""
+    return build_model(
+        settings.model,
+        tokenizers=WarmStart(settings).tokenizers,
+        texts=lambda: texts(stages),
+        seed=settings.seed,
+        only=only,
+        model=model,
+    )
 
 
 def _take_in(session: Session, stages: Sequence[OpenStage], index: int) -> None:
@@ -113,10 +131,10 @@ def _take_in(session: Session, stages: Sequence[OpenStage], index: int) -> None:
     needed = needed_parts(settings, stages[: index + 1])
     if needed <= before.keys():
         return
-    build = partial(build_model, settings.model, only=needed, model=model, seed=settings.seed)
-    session.parallel.main_first(lambda: build(texts=lambda: texts(stages)))
+    session.parallel.main_first(lambda: _built(settings, stages, needed, model))
     new = {name: part for name, part in model.parts().items() if name not in before}
     session.history.hashes |= History.begin(new, settings.model).hashes
+    session.history.changed |= WarmStart(settings).fill(model, new)
 
 
 def _listeners(

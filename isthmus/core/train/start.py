@@ -12,8 +12,8 @@ from typing import Any
 
 from isthmus.core.checkpoint import CHECKPOINTS, Checkpoint, TrainerState, load, other_versions
 from isthmus.core.config import dump, parse
+from isthmus.core.lock import FileLock
 from isthmus.core.train.config import RunConfig
-from isthmus.core.train.lock import RunLock
 from isthmus.core.train.opening import OpenStage
 from isthmus.core.train.parallel import Parallel
 from isthmus.errors import CheckpointError, InputError
@@ -67,7 +67,7 @@ def find_start(
     stages: Sequence[OpenStage],
     parallel: Parallel,
     resume: bool,
-    lock: RunLock,
+    lock: FileLock,
 ) -> Start:
     """Where to begin; nothing is written but the lock. Raises InputError when another run holds
     the folder, when it has another run in it, or this one and `resume` is not set, or when
@@ -76,7 +76,7 @@ def find_start(
     return Start(load(found[0], deep=False), found[1]) if found else Start()
 
 
-def claim(settings: RunConfig, lock: RunLock) -> None:
+def claim(settings: RunConfig, lock: FileLock) -> None:
     """Make the run's folder, with the resolved configuration in it."""
     try:
         # A folder that was not there when the run was opened is another run's by now.
@@ -97,7 +97,7 @@ def state_of(checkpoint: Checkpoint) -> TrainerState:
 
 
 def _find(
-    settings: RunConfig, stages: Sequence[OpenStage], resume: bool, lock: RunLock
+    settings: RunConfig, stages: Sequence[OpenStage], resume: bool, lock: FileLock
 ) -> tuple[Path, tuple[str, ...]] | None:
     """Folder of the newest whole checkpoint, and notes."""
     out = settings.out

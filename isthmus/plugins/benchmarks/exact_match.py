@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from isthmus import hookimpl
@@ -12,7 +13,11 @@ from isthmus.core.data.question_file import read_question_file
 
 
 class ExactMatch(Benchmark, name="exact_match"):
-    """Share of answers that equal a right one; capitals, outer marks and spaces aside."""
+    """Share of answers that equal a right one; capitals, outer marks and spaces aside.
+
+    With `options` it is a classification, which models that compare pictures with texts can be
+    asked as well.
+    """
 
     class Config(Benchmark.Config):
         """Settings of `exact_match`."""
@@ -22,6 +27,9 @@ class ExactMatch(Benchmark, name="exact_match"):
         list of right ones."""
         images: DataPath | None = None
         """Folder of the images; absent, that of `data`."""
+        options: tuple[str, ...] = ()
+        """What there is to choose from, where a row has no `options` of its own: the names of all
+        classes."""
         literal: bool = False
         """Count only what is equal to the last character, outer spaces aside."""
 
@@ -32,7 +40,12 @@ class ExactMatch(Benchmark, name="exact_match"):
         return self.config.images or self.config.data.parent
 
     def questions(self) -> Sequence[Question]:
-        return read_question_file(self.config.data)
+        questions = read_question_file(self.config.data)
+        options = self.config.options
+        return [
+            question if question.options else replace(question, options=options)
+            for question in questions
+        ]
 
     def outcome(self, question: Question, reply: str) -> Outcome:
         form = str.strip if self.config.literal else plain

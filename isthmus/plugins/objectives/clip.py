@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pydantic import Field
 
 from isthmus import hookimpl
-from isthmus.core.contracts import Loss, Objective, Preparer, Tools
+from isthmus.core.contracts import Loss, Preparer, Tools
 from isthmus.core.data.matches import VECTORS, Matches, MatchPreparer
 from isthmus.core.model.contrast import Everyone, Temperature
-from isthmus.core.model.towers import Towers, TwoTowersConfig
+from isthmus.core.model.towers import TwoTowers, TwoTowersConfig
 
 
-class ClipLoss(Objective, name="clip"):
+class ClipLoss(TwoTowers, name="clip"):
     """Symmetric contrastive loss (Radford et al. 2021, arXiv:2103.00020): the cross-entropy of each
     picture among all texts, and of each text among all pictures, halved; summed over matches."""
-
-    needs: ClassVar[frozenset[str]] = frozenset({"encoder", "text_encoder"})
-    accumulates: ClassVar[bool] = False
 
     class Config(TwoTowersConfig):
         """Settings of `clip`."""
@@ -32,8 +29,7 @@ class ClipLoss(Objective, name="clip"):
 
     config: Config
 
-    def join(self, model: Any) -> None:
-        self.towers = Towers(self.config, model)
+    def make(self) -> None:
         self.scale = Temperature(1 / self.config.temperature, 1 / self.config.sharpest)
 
     def preparer(self, tools: Tools) -> Preparer:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import nn
 
 from isthmus import hookimpl
-from isthmus.core.contracts import Loss, Objective, Preparer, Tools
+from isthmus.core.contracts import Loss, Preparer, Tools
 from isthmus.core.data.matches import VECTORS, Matches, MatchPreparer
 from isthmus.core.model.contrast import Everyone, Temperature
-from isthmus.core.model.towers import Towers, TwoTowersConfig
+from isthmus.core.model.towers import TwoTowers, TwoTowersConfig
 
 
-class SiglipLoss(Objective, name="siglip"):
+class SiglipLoss(TwoTowers, name="siglip"):
     """Sigmoid loss (Zhai et al. 2023, arXiv:2303.15343): the binary cross-entropy of each picture
     with every text, summed over them and over matches."""
-
-    needs: ClassVar[frozenset[str]] = frozenset({"encoder", "text_encoder"})
-    accumulates: ClassVar[bool] = False
 
     class Config(TwoTowersConfig):
         """Settings of `siglip`."""
@@ -33,8 +30,7 @@ class SiglipLoss(Objective, name="siglip"):
 
     config: Config
 
-    def join(self, model: Any) -> None:
-        self.towers = Towers(self.config, model)
+    def make(self) -> None:
         self.scale = Temperature(1 / self.config.temperature)
         self.bias = nn.Parameter(torch.tensor([self.config.bias]))
 

@@ -34,6 +34,7 @@ ENGLISH = {
 }
 """Words that hardly any English text goes without."""
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
+TOKEN = re.compile(r"\w+(?:'\w+)?")
 RUN, RUNS = 4, 4
 """A run of so many words that stands so often in one answer is a loop."""
 
@@ -66,7 +67,7 @@ def check_wording(exchanges: Sequence[Exchange], config: QualityConfig, said: st
             raise Rejected("refusal", f"an answer begins {each.answer!r:.60}")
         _check_length(each.answer, config)
     for texts in ([e.question for e in exchanges], [e.answer for e in exchanges]):
-        counts = Counter(" ".join(WORD.findall(text.lower())) for text in texts)
+        counts = Counter(" ".join(TOKEN.findall(text.lower())) for text in texts)
         twice = [text for text, count in counts.items() if count > 1 and len(text.split()) > 3]
         if twice:
             raise Rejected("repeated", f"twice: {twice[0]!r:.60}")

@@ -5,81 +5,21 @@ What is promised is read off the server's own ledger, not off what the client sa
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from itertools import pairwise
 
 import pytest
 
 from isthmus.core.chat import AskConfig, Journal, Settled, Spend, ask
 from tests.core.chat.talks import endpoint, requests, right
-from tests.loopback import Answer, Asked, Loopback, completion, error, good, loopback
+from tests.loopback import Loopback, loopback
+from tests.storm import FAULTS, LEAST, OVERLOADS, SILENT, storm
 
 pytestmark = pytest.mark.slow
 
 COUNT, AT_ONCE, TIMEOUT = 2000, 32, 1.0
-SLOW = ("hang", "429 date", "429", "429 seconds", "429 nonsense")
-QUICK = (
-    *("500", "503 seconds", "drop", "reset", "half body", "half JSON", "no JSON"),
-    *("other schema", "no choices", "no content"),
-)
-FAULTS = (*SLOW, *QUICK * 4)
-"""What takes the test's time, or places from the calls at once, comes more seldom."""
-OVERLOADS = tuple(kind for kind in FAULTS if kind.startswith("429"))
 ATTEMPTS = 8
-
-
-def storm(asked: Asked) -> Answer:
-    """Good for 70 % of calls. Which call fails, and how, follows from its prompt and number."""
-    digest = hashlib.sha256(f"{asked.prompt} {asked.before}".encode()).digest()
-    if digest[0] >= 0.3 * 256:
-        return good(asked)
-    asked.kind = FAULTS[int.from_bytes(digest[1:3], "big") % len(FAULTS)]
-    return fault(asked)
-
-
-def fault(asked: Asked) -> Answer:
-    whole = json.dumps(completion(asked)).encode()
-    counted, asked.tokens = asked.tokens, (0, 0)
-    in_two_seconds = datetime.now(UTC) + timedelta(seconds=2)
-    match asked.kind:
-        case "429":
-            return error(429, "slow down")
-        case "429 seconds":
-            return error(429, "slow down", Retry_After="0.4")
-        case "429 date":
-            return error(429, "slow down", Retry_After=format_datetime(in_two_seconds, usegmt=True))
-        case "429 nonsense":
-            return error(429, "slow down", Retry_After="a while")
-        case "500":
-            return error(500, "it broke")
-        case "503 seconds":
-            return error(503, "over there", Retry_After="0.3")
-        case "hang":
-            return Answer(body=whole, seconds=60)
-        case "drop":
-            return Answer(body=whole, cut=0.5)
-        case "reset":
-            return Answer(body=whole, cut=0.0)
-        case "half body":
-            return Answer(body=whole[: len(whole) // 2], headers={"Content-Type": "text/plain"})
-        case "half JSON":
-            return Answer(body=whole[:-20])
-        case "no JSON":
-            return Answer(body=b"<html>a proxy</html>", headers={"Content-Type": "text/html"})
-    asked.tokens = counted  # these three say what they cost
-    body = json.loads(whole)
-    if asked.kind == "other schema":
-        body["choices"] = {"text": "hello"}
-    elif asked.kind == "no choices":
-        body["choices"] = []
-    else:
-        body["choices"][0]["message"]["content"] = None
-    return Answer(body=json.dumps(body).encode())
 
 
 class Storm:
@@ -102,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storm]:
         seed=1,
     )
     heard: list[Spend] = []
-    with loopback(storm) as server, Journal(path) as journal:
+    with loopback(storm()) as server, Journal(path) as journal:
         given = list(
             ask(
                 endpoint(server),
@@ -138,8 +78,7 @@ def test_spend_is_the_servers_to_the_token(run: Storm) -> None:
 
 def test_calls_that_may_have_cost_something_are_counted_apart(run: Storm) -> None:
     """Those that broke off, and those whose count was cut off with the rest."""
-    silent = {"hang", "drop", "reset", "half body", "half JSON", "no JSON"}
-    broke = sum(asked.kind in silent for asked in run.server.ledger)
+    broke = sum(asked.kind in SILENT for asked in run.server.ledger)
     assert run.spend.unmetered == broke
 
 
@@ -160,15 +99,14 @@ def test_every_call_after_the_first_follows_a_fault(run: Storm) -> None:
 
 
 def test_no_call_comes_before_the_server_allows_it(run: Storm) -> None:
-    wanted = {"429 seconds": 0.4, "503 seconds": 0.3, "429 date": 1.0}
     met = Counter[str]()
     for number in range(COUNT):
         calls = run.server.calls(f"say {number}")
         for call, after in pairwise(calls):
-            if call.kind in wanted:
+            if call.kind in LEAST:
                 met[call.kind] += 1
-                assert after.at - call.ended >= wanted[call.kind]
-    assert met.keys() == wanted.keys()
+                assert after.at - call.ended >= LEAST[call.kind]
+    assert met.keys() == LEAST.keys()
 
 
 def test_waits_grow_and_are_not_all_alike(run: Storm) -> None:

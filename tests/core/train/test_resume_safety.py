@@ -13,7 +13,7 @@ import pytest
 
 from isthmus.core.checkpoint import manifest, provenance
 from isthmus.core.contracts import StepEnded
-from isthmus.core.train.lock import RunLock
+from isthmus.core.lock import folder_lock
 from isthmus.core.train.run import run
 from isthmus.errors import InputError
 from tests.core.train.listeners import Crash, Recorder, crash_at
@@ -22,8 +22,8 @@ from tests.core.train.tiny import source, stage, tiny_run, write_data
 HOLD = """
 import sys, time
 from pathlib import Path
-from isthmus.core.train.lock import RunLock
-RunLock(Path(sys.argv[1])).take()
+from isthmus.core.lock import folder_lock
+folder_lock(Path(sys.argv[1])).take()
 print("held", flush=True)
 time.sleep(60)
 """
@@ -69,10 +69,13 @@ def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with RunLock(tmp_path) as lock, pytest.raises(InputError, match=f"process {other.pid} on"):
+        with (
+            folder_lock(tmp_path) as lock,
+            pytest.raises(InputError, match=f"process {other.pid} on"),
+        ):
             lock.take()
         other.send_signal(signal.SIGKILL)
-    with RunLock(tmp_path) as lock:
+    with folder_lock(tmp_path) as lock:
         lock.take()
         assert lock.held is not None
 

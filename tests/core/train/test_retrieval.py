@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 
 from isthmus.core.contracts import Images
 from isthmus.core.data.matches import VECTORS, shared
+from isthmus.core.model.contrast import chance
 from isthmus.core.train import retrieval as retrieval_room
 from isthmus.core.train.parallel import Parallel
 from isthmus.core.train.retrieval import Retrieval
@@ -39,6 +41,16 @@ def test_recall_counts_each_picture_and_each_text_once(monkeypatch: pytest.Monke
             by_text += text // 5 in order[:depth]
         assert found[f"image_to_text_recall_at_{depth}"] == pytest.approx(by_image / 20)
         assert found[f"text_to_image_recall_at_{depth}"] == pytest.approx(by_text / 100)
+        # Of one picture among 20 a random ranking has so many in its first ones, on average.
+        times = found[f"text_to_image_times_chance_at_{depth}"]
+        assert times == pytest.approx(by_text / 100 / (depth / 20))
+
+
+def test_chance_is_the_share_of_orders_that_begin_well():
+    for right, offered, depth in ((1, 5, 2), (2, 5, 1), (2, 6, 3), (5, 6, 3), (3, 4, 10)):
+        orders = list(permutations(range(offered)))
+        good = sum(min(order[:depth]) < right for order in orders)
+        assert chance(right, offered, depth) == pytest.approx(good / len(orders))
 
 
 def test_what_nobody_compared_has_no_recall():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from isthmus.errors import (
     InputError,
     PartError,
 )
+from isthmus.plugins.chat_models.openai.connections import Connections
 from isthmus.plugins.chat_models.openai.endpoint_config import EndpointConfig
 
 OPENAI_KEY = "OPENAI_API_KEY"
@@ -28,39 +30,42 @@ TELEMETRY = "X-Stainless"
 """Headers in which the client says on what it runs; nobody here asks for that."""
 TRANSPORTS = ("aiohttp", "httpcore", "httpcore2", "httpx", "httpx2")
 """Libraries below the client, whose errors come through while a reply is streamed."""
+NEVER_SENT = ("ClientConnector", "ClientProxyConnection", "ConnectError")
+"""Beginnings of names of errors, of aiohttp and of httpx, before anything was sent."""
 
 
 class Endpoint:
-    """The official client, and the connections that it was given, until `close`."""
+    """The official client, and connections with its headers, until `close`."""
 
     def __init__(self, config: EndpointConfig) -> None:
-        """Raises InputError where a key is missing, PartError where the library is."""
+        """Raises InputError where a key is missing, PartError where a library is."""
         self.key = _key(config)
-        self.client, self._http = _clients(config, self.key)
-        said = {**self.client.default_headers, **self.client.auth_headers}
-        headers = {
-            name: value
-            for name, value in said.items()
-            if isinstance(value, str) and not name.startswith(TELEMETRY)
-        }
-        url = config.base_url.rstrip("/") + PATH
-        self._pattern = self._http.build_request("GET", url, headers=headers)  # without a body
+        try:
+            self.client = _client(config, self.key)
+            said = {**self.client.default_headers, **self.client.auth_headers}
+            headers = {
+                name: value
+                for name, value in said.items()
+                if isinstance(value, str) and not name.startswith(TELEMETRY)
+            }
+            self._connections = Connections(config.base_url.rstrip("/") + PATH, headers)
+        except ImportError as error:
+            raise PartError(
+                f"chat_model {config.owner.name}: needs the library {error.name}; "
+                "pip install 'isthmus[openai]'"
+            ) from None
 
     async def close(self) -> None:
         """Let go of all connections."""
+        await self._connections.close()
         await self.client.close()
 
     async def post(self, body: Mapping[str, Any]) -> str:
-        """The text of a completion. Over the client's own connections and with its headers, but not
-        through its models of requests and responses: they would take more of a processor than all
-        the rest of a call, and let no more than some hundred calls through in a second."""
-        like = self._pattern
-        response = await self._http.send(
-            type(like)("POST", like.url, headers=like.headers, content=json.dumps(body).encode())
-        )
-        if not response.is_success:
-            raise self._status(response)
-        return str(response.text)
+        """The text of a completion."""
+        came = await self._connections.post(json.dumps(body).encode())
+        if not 200 <= came.status < 300:
+            raise self._status(came.status, came.text, came.headers)
+        return came.text
 
     def hide(self, text: str) -> str:
         """The text without the key, which some servers and proxies repeat."""
@@ -73,7 +78,8 @@ class Endpoint:
         if isinstance(error, ChatFailure):
             return error
         if isinstance(error, openai.APIStatusError):
-            return self._status(error.response)
+            answer = error.response
+            return self._status(answer.status_code, answer.text, answer.headers)
         if isinstance(error, openai.APITimeoutError | openai.APIConnectionError):
             return _unreachable(error)
         if isinstance(error, openai.APIError):  # an error in the middle of a stream
@@ -83,8 +89,8 @@ class Endpoint:
         below = type(error).__module__.split(".")[0] in TRANSPORTS
         return _unreachable(error) if below or isinstance(error, OSError) else None
 
-    def _status(self, response: Any) -> ChatFailure:
-        status, said, code = response.status_code, self.hide(response.text), None
+    def _status(self, status: int, text: str, headers: Mapping[str, str]) -> ChatFailure:
+        said, code = self.hide(text), None
         try:
             error = json.loads(said)["error"]
             said, code = str(error["message"]), error.get("code")
@@ -93,9 +99,9 @@ class Endpoint:
         if status == 429 and code in NO_MONEY:
             return ChatUnusable(f"HTTP 429: {one_line(said)}")
         if 300 <= status < 400:
-            where = one_line(self.hide(response.headers.get("location", "elsewhere")))
+            where = one_line(self.hide(headers.get("location", "elsewhere")))
             return ChatUnusable(f"HTTP {status}: base_url leads to {where}; write that instead")
-        return failure_of(status, said, response.headers)
+        return failure_of(status, said, headers)
 
 
 def _unreachable(error: BaseException) -> ChatFailure:
@@ -105,11 +111,11 @@ def _unreachable(error: BaseException) -> ChatFailure:
     while cause is not None:
         causes.append(cause)
         cause = cause.__cause__ or cause.__context__
-    refused = any(
-        isinstance(cause, ConnectionRefusedError) or "Connect" in type(cause).__name__
-        for cause in causes[1:]
+    never_sent = any(
+        isinstance(cause, ConnectionRefusedError | socket.gaierror)
+        or type(cause).__name__.startswith(NEVER_SENT)
+        for cause in causes
     )
-    never_sent = refused and not any("Disconnected" in type(cause).__name__ for cause in causes)
     what = "no connection" if never_sent else "the connection broke off"
     return ChatUnreachable(f"{what} ({type(causes[-1]).__name__})", uncounted=not never_sent)
 
@@ -129,15 +135,10 @@ def _key(config: EndpointConfig) -> str:
     return key
 
 
-def _clients(config: EndpointConfig, key: str) -> tuple[Any, Any]:
-    """The official client, which tries once and waits as long as it is let, and its connections."""
-    try:
-        import openai
-    except ImportError:
-        raise PartError(
-            f"chat_model {config.owner.name}: needs the library openai; "
-            "pip install 'isthmus[openai]'"
-        ) from None
+def _client(config: EndpointConfig, key: str) -> Any:
+    """The official client, which tries once and waits as long as it is let."""
+    import openai
+
     settings: dict[str, Any] = {"timeout": None, "follow_redirects": False}
     try:  # over aiohttp, which is the quicker one at hundreds of calls at once
         http = openai.DefaultAioHttpClient(**settings)
@@ -148,4 +149,4 @@ def _clients(config: EndpointConfig, key: str) -> tuple[Any, Any]:
     )
     if not config.is_openai:
         client.organization = client.project = None  # set by the environment, for OpenAI alone
-    return client, http
+    return client

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+
+from pydantic import Field
 
 from isthmus import hookimpl
-from isthmus.core.contracts import Exchange, Recipe, Scene
+from isthmus.core.contracts import Recipe
 from isthmus.core.scene import TaughtRecipe
-from isthmus.errors import Rejected
 
 
 class Reasoning(TaughtRecipe, name="reasoning"):
@@ -17,13 +18,14 @@ class Reasoning(TaughtRecipe, name="reasoning"):
     class Config(Recipe.Config):
         """Settings of `reasoning`."""
 
+        most: int = Field(default=1, ge=1)
+        """Questions at most, for prompts that ask for several; a reply with more is rejected."""
+
     config: Config
 
-    def read(self, reply: str, scene: Scene, seed: int) -> Sequence[Exchange]:
-        found = super().read(reply, scene, seed)
-        if len(found) != 1:
-            raise Rejected("unparsable", f"one question was asked for; found {len(found)}")
-        return found
+    @property
+    def most(self) -> int:  # type: ignore[override]
+        return self.config.most
 
 
 @hookimpl

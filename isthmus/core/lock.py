@@ -1,4 +1,4 @@
-"""One run at a time in a folder: two would write over each other's checkpoints.
+"""One process at a time: two would write over each other's files, or pay for the same replies.
 
 The lock is the operating system's, which releases it however the process that holds it ends. The
 file stays, and says who took it last.
@@ -14,8 +14,6 @@ from typing import Any, Self
 
 from isthmus.errors import InputError
 
-LOCK = ".lock"
-
 try:
     import fcntl as _locks
 
@@ -24,34 +22,32 @@ except ImportError:  # Windows has none
     _fcntl = None
 
 
-class RunLock:
-    """Holds the folder of a run from `take` to the end of the block; for the main process."""
+class FileLock:
+    """Holds a file from `take` to `release`, or to the end of the block. `taken` is what is said
+    to whom it is refused, with `{holder}` where the one that has it is named."""
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    def __init__(self, file: Path, taken: str) -> None:
+        self.file = file
+        self.taken = taken
         self.offered = _fcntl is not None
         """Whether there are locks at all, on this system and this disk; `take` finds out."""
         self.held: int | None = None
         """Descriptor of the file that is locked."""
 
     def take(self) -> None:
-        """Hold the folder, which is there. Raises InputError when another run does."""
+        """Hold the file, in a folder that is there. Raises InputError when another process does."""
         if self.held is not None or not self.offered:
             return
-        file = self.out / LOCK
         try:
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise InputError(f"out: {file} cannot be written: {error.strerror}") from error
+            raise InputError(f"{self.file}: cannot be written: {error.strerror}") from error
         try:
             _fcntl.flock(descriptor, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(descriptor, 1000).decode(errors="replace").strip()
             os.close(descriptor)
-            raise InputError(
-                f"out: {self.out} is in use by another run: {holder or 'a process'}. Wait for its "
-                "end, or give another folder with --out"
-            ) from None
+            raise InputError(self.taken.replace("{holder}", holder or "a process")) from None
         except OSError:
             os.close(descriptor)
             self.offered = False
@@ -61,10 +57,23 @@ class RunLock:
             os.truncate(descriptor, 0)
             os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
+    def release(self) -> None:
+        """Let another process have it."""
+        if self.held is not None:
+            os.close(self.held)
+            self.held = None
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        if self.held is not None:
-            os.close(self.held)
-            self.held = None
+        self.release()
+
+
+def folder_lock(out: Path) -> FileLock:
+    """Of a folder that one run, or one evaluation, writes to."""
+    return FileLock(
+        out / ".lock",
+        f"out: {out} is in use by another run: {{holder}}. Wait for its end, or give another "
+        "folder with --out",
+    )

@@ -1,0 +1,68 @@
+"""Parts that begin with the weights of another run, as `start` in a run's YAML says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from isthmus.core.checkpoint import Checkpoint, load
+from isthmus.core.model.vlm import VisionLanguageModel
+from isthmus.core.train.config import RunConfig
+from isthmus.errors import CheckpointError, InputError, did_you_mean
+
+
+class WarmStart:
+    """What a run takes from another's checkpoint. Raises InputError where it cannot be had."""
+
+    def __init__(self, settings: RunConfig) -> None:
+        self.checkpoint: Checkpoint | None = None
+        self.parts: set[str] = set()
+        if settings.start is None:
+            return
+        try:
+            self.checkpoint = load(settings.start.checkpoint)
+        except CheckpointError as error:
+            raise InputError(f"start.checkpoint: {error}") from error
+        here = [name for name, _ in settings.model.parts()]
+        there = self.checkpoint.manifest.parts
+        self.parts = set(settings.start.parts or [name for name in here if name in there])
+        if not self.parts:
+            raise InputError(
+                f"start.checkpoint: {self.checkpoint.folder} has no part of this model"
+            )
+        for name in sorted(self.parts):
+            for whose, known in (("the model", here), ("the checkpoint", list(there))):
+                if name not in known:
+                    raise InputError(
+                        f"start.parts: {whose} has no part {name!r}. Parts: {', '.join(known)}."
+                        f"{did_you_mean(name, known)}"
+                    )
+            if there[name].tuners:
+                raise InputError(
+                    f"start.parts: {name} in {self.checkpoint.folder} has weights added by "
+                    f"{there[name].tuners[0]['type']!r}; only whole parts can be taken. Merge "
+                    "them in that run's last stage, or leave the part out of `start.parts`"
+                )
+
+    @property
+    def tokenizers(self) -> dict[str, Any]:
+        """Part -> tokenizer, of the parts that are taken."""
+        kept = self.checkpoint.tokenizers() if self.checkpoint else {}
+        return {name: tokenizer for name, tokenizer in kept.items() if name in self.parts}
+
+    def fill(self, model: VisionLanguageModel, names: Iterable[str]) -> set[str]:
+        """Load the weights of those of `names` that are taken; returns the parts that have other
+        weights now than they were built with."""
+        if self.checkpoint is None:
+            return set()
+        filled = set()
+        for name in sorted(self.parts & set(names)):
+            try:
+                filled |= {name} if self.checkpoint.fill(name, model.parts()[name]) else set()
+            except CheckpointError as error:
+                raise InputError(
+                    f"start: {name} is another one than in {self.checkpoint.folder}. Write "
+                    f"`model.{name}` as its model.yaml has it, or leave the part out of "
+                    f"`start.parts`. {error}"
+                ) from error
+        return filled
