@@ -75,7 +75,7 @@ class Exam:
                 self.all[at].prompt,
                 self._files[giver],
                 self.all[giver].images,
-                self.all[at].options,
+                options=self.all[at].options,
             )
             for at, giver in zip(self.places, givers, strict=True)
         ]

@@ -35,6 +35,7 @@ BUILT_IN = tuple(
         "encoders.siglip",
         "encoders.blip",
         "encoders.dinov2",
+        "encoders.blip2",
         "encoders.timm",
         "encoders.tiles",
         "encoders.concat",

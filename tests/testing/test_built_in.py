@@ -53,8 +53,10 @@ PARTS: dict[str, list[dict[str, Any]]] = {
     "template": [
         {"type": "plain"},
         {"type": "plain", "end": "text"},
+        {"type": "plain", "images_before_start": True},
         {"type": "bare"},
         {"type": "bare", "before": "Question: ", "after": " Answer:"},
+        {"type": "bare", "images_before_start": True},
         {"type": "vicuna_v1"},
         {"type": "vicuna_v1", "system": ""},
         {"type": "llama2"},

@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from isthmus.core import checkpoint
 from isthmus.core import config as configs
@@ -17,6 +18,8 @@ from isthmus.core.checkpoint import CHECKPOINTS, Checkpoint
 from isthmus.core.contracts import Template
 from isthmus.core.model.towers import TwoTowersConfig
 from isthmus.errors import CheckpointError, InputError
+
+T = TypeVar("T", bound=nn.Module)
 
 
 def load(
@@ -39,15 +42,23 @@ def assistant_of(
     """The assistant in a checkpoint that is open already; see `load`."""
     run = _run(opened)
     template = _template(opened, run)
-    place = _device(device)
-    if dtype is None:
-        half = run.get("precision") == "bf16" and place.type == "cuda"
-        dtype = torch.bfloat16 if half else torch.float32
-    model = opened.model()
-    for parameter in model.parameters():
+    place = device_of(device)
+    model = placed(opened.model(), place, dtype or dtype_of(run, place))
+    return Assistant(model, template, is_blind(opened), name_of(opened.folder))
+
+
+def placed(module: T, device: torch.device, dtype: torch.dtype) -> T:
+    """The module where it runs, in its precision there."""
+    for parameter in module.parameters():
         # Parameters alone: rotary frequencies are buffers, and need fp32.
         parameter.data = parameter.data.to(dtype)
-    return Assistant(model.to(place), template, is_blind(opened), name_of(opened.folder))
+    return module.to(device)
+
+
+def dtype_of(run: Mapping[str, Any], device: torch.device) -> torch.dtype:
+    """bf16 on a GPU where the run was in it, else fp32."""
+    half = run.get("precision") == "bf16" and device.type == "cuda"
+    return torch.bfloat16 if half else torch.float32
 
 
 def matcher_of(
@@ -56,7 +67,7 @@ def matcher_of(
     """The matcher in a checkpoint of a stage that has learnt by `clip` or `siglip`, in fp32."""
     fields = _stage(opened, _run(opened)).get("objective") or {"type": "lm"}
     config: Any = configs.validate_part("objective", fields)
-    place, model = _device(device), opened.model()
+    place, model = device_of(device), opened.model()
     # All that it begins with stands in the checkpoint, as it has learnt since.
     if isinstance(config, TwoTowersConfig):
         config = config.model_copy(update={"model": None})
@@ -107,7 +118,8 @@ def _template(opened: Checkpoint, run: Mapping[str, Any]) -> Template:
     return template
 
 
-def _device(name: str | None) -> torch.device:
+def device_of(name: str | None) -> torch.device:
+    """The device of this name; absent, a GPU where there is one. Raises InputError."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from isthmus.core.contracts.judged_benchmark import JudgedBenchmark, quoted
     from isthmus.core.contracts.llm import LLM, CausalLLM, Segments, Seq2SeqLLM
+    from isthmus.core.contracts.matcher import Matcher
     from isthmus.core.contracts.objective import (
         Batch,
         Example,
@@ -107,6 +108,7 @@ _ROOMS = {
     "StageStarted StepEnded",
     "judged_benchmark": "JudgedBenchmark quoted",
     "llm": "LLM CausalLLM Segments Seq2SeqLLM",
+    "matcher": "Matcher",
     "objective": "Batch Example Loss Mixed Objective Pack Pairs Preparer TokenCount Tools",
     "part": "Config DataPath Part PartConfig Place dump_part runtime_arguments",
     "recipe": "Exchange Prompt Recipe",
@@ -165,6 +167,7 @@ __all__ = [
     "Instance",
     "JudgedBenchmark",
     "Loss",
+    "Matcher",
     "Mixed",
     "NoStart",
     "Objective",

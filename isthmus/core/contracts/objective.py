@@ -287,6 +287,11 @@ class Objective(Part, nn.Module, ABC):
         """
 
     @property
+    def each(self) -> Sequence[Objective]:
+        """The objectives that it is made of, in order: itself, unless it mixes several."""
+        return (self,)
+
+    @property
     def terms(self) -> int:
         """Terms of its loss, each with a weight of its own."""
         return 1

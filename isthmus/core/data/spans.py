@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import takewhile
 from typing import Any
 
-from isthmus.core.contracts import ControlSpan, ImageSpan, Span, TextSpan, Turn
+from isthmus.core.contracts import ControlSpan, ImageSpan, NoStart, Span, TextSpan, Turn
 from isthmus.errors import PartError
 
 
@@ -44,6 +45,22 @@ def start_tokens(tokenizer: Any) -> list[Span]:
     encoding = tokenizer.backend_tokenizer.encode("x", add_special_tokens=True)
     marked = zip(encoding.tokens, encoding.special_tokens_mask, strict=True)
     return [ControlSpan(token) for token, _ in takewhile(lambda pair: pair[1], marked)]
+
+
+def start_behind_images(spans: Sequence[Span], tokenizer: Any) -> list[Span]:
+    """The same with the images that come first before the start token, as BLIP-2 has them, and
+    without the line break that parts images from a question."""
+    first = takewhile(lambda span: isinstance(span, ImageSpan) or span == TextSpan(""), spans)
+    images = [span for span in first if isinstance(span, ImageSpan)]
+    if not images:
+        return list(spans)
+    rest = list(spans[spans.index(images[-1]) + 1 :])
+    for at, span in enumerate(rest):
+        if isinstance(span, TextSpan) and span.typed:
+            if not span.supervised:
+                rest[at] = replace(span, text=span.text.removeprefix("\n"))
+            break
+    return [NoStart(), *images, *start_tokens(tokenizer), *rest]
 
 
 def split_system(turns: Sequence[Turn], default: str) -> tuple[list[Span], list[Turn]]:

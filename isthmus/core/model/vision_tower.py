@@ -2,7 +2,8 @@
 
 A family is a subclass of `VisionTower` that names its classes. Layers above the one whose
 features are taken, the norm behind them and any head are not kept: nothing computes, stores
-or counts them, and what is left is a whole, shorter model (`blueprint` writes it out).
+or counts them, and what is left is a whole, shorter model (`blueprint` writes it out). BLIP and
+BLIP-2 alone have a norm of the features that are used, which stays.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -22,6 +24,7 @@ from isthmus.core.model.pretrained import (
     load_published,
     preprocessor,
     published_config,
+    read_tensors,
     scratch_config,
     written_out,
     wrong_shape,
@@ -34,6 +37,9 @@ Select = Literal["patch", "cls_patch"]
 
 Channels = tuple[float, float, float]
 """One number for red, green and blue."""
+
+INSIDE = "vision_model."
+"""What the weights of a tower inside a whole model are called by."""
 
 
 class VisionTower(Encoder, ABC):
@@ -76,7 +82,7 @@ class VisionTower(Encoder, ABC):
         if config.select == "cls_patch" and not self.prefix:
             raise PartError(f"{label(config)}: it has no class token; write `select: patch`")
         tower, shape = self._load()
-        self.embeddings, self.before, self.blocks = self.split(tower)
+        self.embeddings, self.before, self.blocks, self.norm = self.split(tower)
         self.layers = _shorten(self.blocks, shape.num_hidden_layers, config)
         self.shape = shape
         self.dim = int(shape.hidden_size)
@@ -98,21 +104,19 @@ class VisionTower(Encoder, ABC):
 
     @staticmethod
     @abstractmethod
-    def split(tower: Any) -> tuple[nn.Module, nn.Module, nn.Module]:
-        """What is kept of transformers' model: embeddings, what follows them, the blocks."""
+    def split(tower: Any) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module | None]:
+        """What is kept of transformers' model: embeddings, what follows them, the blocks, and a
+        norm of what is used, where the family has learnt one for that."""
 
     def forward(self, images: Images) -> Features:
         dtype = next(self.embeddings.parameters()).dtype
         pixels = normalise(images.pixels, self.pixel_mean, self.pixel_std, dtype)
-        hidden = self.run(self.before(self.embeddings(pixels)))
+        hidden: Tensor = self.blocks(self.before(self.embeddings(pixels))).last_hidden_state
+        if self.norm is not None:
+            hidden = self.norm(hidden)
         if self.config.select == "patch":
             hidden = hidden[:, self.prefix :]
         return Features(rearrange(hidden, "images tokens dim -> (images tokens) dim"), images.grids)
-
-    def run(self, hidden: Tensor) -> Tensor:
-        """(images tokens dim) through the layers that are used."""
-        seen: Tensor = self.blocks(hidden).last_hidden_state
-        return seen
 
     @property
     def encoder_layers(self) -> Sequence[nn.Module]:
@@ -155,6 +159,25 @@ class VisionTower(Encoder, ABC):
         configuration."""
         model = load_published(self.config, self.classes()[0], name)
         return model, model.config
+
+    def inner(self, name: str, said: dict[str, Any]) -> tuple[Any, Any]:
+        """The same of a tower inside a whole model, of whose files those are read that hold it."""
+        model_class, config_class = self.classes()
+        inside = said.get("vision_config")
+        shape = config_class.from_dict(
+            {key: value for key, value in (inside or said).items() if key != "model_type"}
+        )
+        prefix = "" if inside is None else INSIDE
+        tensors = read_tensors(self.config, name, (prefix,))
+        with torch.device("meta"):
+            tower = model_class(shape)
+        found = {key.removeprefix(prefix): value for key, value in tensors.items()}
+        try:
+            tower.load_state_dict(found, assign=True)
+        except RuntimeError as error:
+            why = " ".join(str(error).split())
+            raise PartError(f"{label(self.config)}: {name}: {why:.300}") from error
+        return tower, shape
 
     def _statistics(self) -> tuple[Channels, Channels]:
         published = preprocessor(self.config, self.config.model) if self.config.model else {}

@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from isthmus import hookimpl
-from isthmus.core.model.pretrained import label, read_tensors
 from isthmus.core.model.transform import Fit
 from isthmus.core.model.vision_tower import Select, VisionTower
-from isthmus.errors import PartError
-
-INSIDE = "vision_model."
-"""What its weights' names begin with in a whole BLIP."""
 
 
 class Blip(VisionTower, name="blip"):
@@ -45,26 +40,10 @@ class Blip(VisionTower, name="blip"):
         return BlipVisionModel, BlipVisionConfig
 
     @staticmethod
-    def split(tower: Any) -> tuple[nn.Module, nn.Module, nn.Module]:
-        tower.encoder.norm = tower.post_layernorm
-        return tower.embeddings, nn.Identity(), tower.encoder
+    def split(tower: Any) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module | None]:
+        return tower.embeddings, nn.Identity(), tower.encoder, tower.post_layernorm
 
-    def run(self, hidden: Tensor) -> Tensor:
-        normed: Tensor = self.blocks.norm(super().run(hidden))  # type: ignore[operator]
-        return normed
-
-    def published(self, name: str, said: dict[str, Any]) -> tuple[Any, Any]:
-        model_class, config_class = self.classes()
-        shape = config_class.from_dict(said.get("vision_config", said))
-        prefix = INSIDE if "vision_config" in said else ""
-        tensors = read_tensors(self.config, name, (prefix,))
-        model = model_class(shape)
-        try:
-            model.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items()})
-        except RuntimeError as error:
-            why = " ".join(str(error).split("\n\t")[1:])
-            raise PartError(f"{label(self.config)}: {name} does not fit: {why}") from error
-        return model, shape
+    published = VisionTower.inner
 
 
 @hookimpl

@@ -32,8 +32,8 @@ class Clip(VisionTower, name="clip"):
         return CLIPVisionModel, CLIPVisionConfig
 
     @staticmethod
-    def split(tower: Any) -> tuple[nn.Module, nn.Module, nn.Module]:
-        return tower.embeddings, tower.pre_layrnorm, tower.encoder
+    def split(tower: Any) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module | None]:
+        return tower.embeddings, tower.pre_layrnorm, tower.encoder, None
 
 
 @hookimpl

@@ -32,11 +32,11 @@ class Dinov2(VisionTower, name="dinov2"):
         return Dinov2Model, Dinov2Config
 
     @staticmethod
-    def split(tower: Any) -> tuple[nn.Module, nn.Module, nn.Module]:
+    def split(tower: Any) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module | None]:
         # Only DINOv2's own pretraining masks patches; a parameter that nothing uses would
         # wait for a gradient for ever.
         tower.embeddings.mask_token = None
-        return tower.embeddings, nn.Identity(), tower.encoder
+        return tower.embeddings, nn.Identity(), tower.encoder, None
 
 
 @hookimpl

@@ -36,8 +36,8 @@ class Siglip(VisionTower, name="siglip"):
         return SiglipVisionModel, SiglipVisionConfig
 
     @staticmethod
-    def split(tower: Any) -> tuple[nn.Module, nn.Module, nn.Module]:
-        return tower.embeddings, nn.Identity(), tower.encoder
+    def split(tower: Any) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module | None]:
+        return tower.embeddings, nn.Identity(), tower.encoder, None
 
 
 @hookimpl

@@ -16,6 +16,7 @@ from isthmus.core.model.blocks import idle
 from isthmus.core.model.contrast import Everyone, Temperature, best, unit
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.match_reader import looked, needs_reader, reader_among, reader_of
+from isthmus.core.model.qformer_weights import fill_head
 
 
 class ImageTextContrast(Objective, name="itc"):
@@ -30,10 +31,17 @@ class ImageTextContrast(Objective, name="itc"):
     class Config(Objective.Config):
         """Settings of `itc`."""
 
+        model: str | None = None
+        """Hub id or folder of a BLIP-2 that compares pictures and texts, whose two projections it
+        begins with (`Salesforce/blip2-itm-vit-g`); absent, they are drawn."""
         dim: PositiveInt = 256
         """Width of the space in which pictures and texts are compared."""
         temperature: float = Field(default=0.07, gt=0)
         """What similarities are divided by, to begin with; it learns."""
+
+        @property
+        def pretrained(self) -> str | None:
+            return self.model
 
         def runs(self, parts: Mapping[str, PartConfig]) -> frozenset[str]:
             return self.needs | {reader_among(parts) or "encoder"}
@@ -48,6 +56,9 @@ class ImageTextContrast(Objective, name="itc"):
         self.image = nn.Linear(reader.picture_dim, self.config.dim)
         self.text = nn.Linear(reader.text_dim, self.config.dim)
         draw_scaled(self)
+        if self.config.model is not None:
+            fill_head(self.config, self.config.model, "vision_projection", self.image)
+            fill_head(self.config, self.config.model, "text_projection", self.text)
         self.scale = Temperature(1 / self.config.temperature)
 
     def preparer(self, tools: Tools) -> Preparer:

@@ -10,16 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isthmus import hookimpl
-from isthmus.core.contracts import ConnectorText, Loss, Objective, PartConfig, Preparer, Tools
+from isthmus.core.contracts import ConnectorText, Loss, Matcher, PartConfig, Preparer, Tools
 from isthmus.core.data.matches import SIMILARITIES, Matches, MatchPreparer
 from isthmus.core.model.blocks import Picture, idle
 from isthmus.core.model.contrast import Everyone
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.match_reader import needs_reader, picture, reader_among, reader_of
 from isthmus.core.model.mining import draw, gumbel
+from isthmus.core.model.qformer_weights import fill_head
 
 
-class ImageTextMatching(Objective, name="itm"):
+class ImageTextMatching(Matcher, name="itm"):
     """Image-text matching (ALBEF, Li et al. 2021, arXiv:2107.07651): a text is read beside a
     picture, and its first token says whether the two belong together. With a Q-Former (BLIP-2, Li
     et al. 2023, arXiv:2301.12597) every query says it, and the mean of them is the answer.
@@ -33,8 +34,16 @@ class ImageTextMatching(Objective, name="itm"):
     accumulates: ClassVar[bool] = False
     follows: ClassVar[frozenset[str]] = frozenset({"itc"})
 
-    class Config(Objective.Config):
+    class Config(Matcher.Config):
         """Settings of `itm`."""
+
+        model: str | None = None
+        """Hub id or folder of a BLIP-2 that compares pictures and texts, whose head it begins with
+        (`Salesforce/blip2-itm-vit-g`); absent, it is drawn."""
+
+        @property
+        def pretrained(self) -> str | None:
+            return self.model
 
         def runs(self, parts: Mapping[str, PartConfig]) -> frozenset[str]:
             return self.needs | {reader_among(parts) or "encoder"}
@@ -42,10 +51,14 @@ class ImageTextMatching(Objective, name="itm"):
         def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
             yield from needs_reader("itm", parts)
 
+    config: Config
+
     def join(self, model: Any) -> None:
         self.reader, reader = reader_of(model)
         self.head = nn.Linear(reader.text_dim, 2)
         draw_scaled(self)
+        if self.config.model is not None:
+            fill_head(self.config, self.config.model, "itm_head", self.head)
 
     def preparer(self, tools: Tools) -> Preparer:
         return MatchPreparer(tools, self.reader)
@@ -70,6 +83,10 @@ class ImageTextMatching(Objective, name="itm"):
         hits = (logits.argmax(dim=1) == right).float()
         lost, hits = (rows.reshape(3, -1).mul(asked).sum() for rows in (lost, hits))
         return Loss(lost + idle(*reader_of(model)[1].beside), batch.weight, {"accuracy": hits})
+
+    def belonging(self, model: Any, batch: Matches) -> Tensor:
+        logits = self.logits(model, picture(model, batch), batch.text)
+        return logits.float().softmax(dim=1)[:, 1]
 
     def logits(self, model: Any, seen: Picture, text: ConnectorText) -> Tensor:
         """A picture and a text each -> (rows 2): strangers, or belonging together."""

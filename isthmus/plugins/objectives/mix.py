@@ -68,7 +68,6 @@ class Mix(Objective, name="mix"):
 
     @property
     def each(self) -> list[Objective]:
-        """The objectives, in order."""
         return list(self.of.values())  # type: ignore[arg-type]
 
     def join(self, model: Any) -> None:

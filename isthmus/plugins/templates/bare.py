@@ -8,7 +8,13 @@ from typing import Any
 
 from isthmus import hookimpl
 from isthmus.core.contracts import ImageSpan, Span, Template, TextSpan, Turn
-from isthmus.core.data.spans import content, control, end_token, split_system
+from isthmus.core.data.spans import (
+    content,
+    control,
+    end_token,
+    split_system,
+    start_behind_images,
+)
 
 
 class Bare(Template, name="bare"):
@@ -25,6 +31,8 @@ class Bare(Template, name="bare"):
         """What stands before every question, behind the images that come first in its turn."""
         after: str = ""
         """What stands between a question and its answer."""
+        images_before_start: bool = False
+        """Images that come first stand before the token that a text starts with: BLIP-2's order."""
 
     config: Config
 
@@ -43,6 +51,8 @@ class Bare(Template, name="bare"):
                 # Written even where they are empty: they part the answers on both sides.
                 before, after = TextSpan(self.config.before), TextSpan(self.config.after)
                 spans += [*images, before, *pieces[len(images) :], after]
+        if self.config.images_before_start:
+            return start_behind_images(spans, tokenizer)
         return spans
 
     def prompt(self, turns: Sequence[Turn], tokenizer: Any) -> list[Span]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from isthmus import hookimpl
 from isthmus.core.contracts import ImageSpan, Span, Template, TextSpan, Turn
-from isthmus.core.data.spans import content, control, end_token
+from isthmus.core.data.spans import content, control, end_token, start_behind_images
 
 
 class Plain(Template, name="plain"):
@@ -21,6 +21,8 @@ class Plain(Template, name="plain"):
 
         end: Literal["newline", "text"] = "newline"
         """What ends a caption: a `newline`, or the tokenizer's end of text (`</s>`), as in BLIP."""
+        images_before_start: bool = False
+        """Images that come first stand before the token that a text starts with: BLIP-2's order."""
 
     config: Config
 
@@ -37,6 +39,8 @@ class Plain(Template, name="plain"):
                 # Empty text: the next answer begins here, even where no image says so.
                 spans.append(TextSpan(""))
                 spans += [span for span in content(turn) if isinstance(span, ImageSpan)]
+        if self.config.images_before_start:
+            return start_behind_images(spans, tokenizer)
         return spans
 
     def prompt(self, turns: Sequence[Turn], tokenizer: Any) -> list[Span]:

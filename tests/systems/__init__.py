@@ -1,0 +1,1 @@
+"""Whole systems: out of published folders, and as the YAML of their page has them."""
