@@ -82,7 +82,11 @@ PARTS: dict[str, list[dict[str, Any]]] = {
         {"type": "itc", "dim": 8},
         {"type": "itm"},
         {"type": "itg"},
+        {"type": "itg", "smoothing": 0.1},
+        {"type": "mlm"},
+        {"type": "mlm", "share": 0.5},
         {"type": "mix", "of": [{"type": "itc"}, {"type": "itm", "weight": 2.0}, {"type": "itg"}]},
+        {"type": "mix", "of": ["itc", "itm", "mlm"], "momentum": {"queue": 8, "warmup": 4}},
     ],
     "text_encoder": [
         {"type": "clip", "config": TOWER, "tokenizer": TRAINED},
