@@ -22,6 +22,7 @@ from isthmus.core.contracts import (
     Tools,
 )
 from isthmus.core.data.matches import Matches, shared
+from isthmus.core.model.match_reader import reader_among
 from isthmus.core.model.momentum import TEACHER, Momentum, MomentumConfig, Taught
 from isthmus.core.model.vlm import learns
 
@@ -64,6 +65,11 @@ class Mix(Objective, name="mix"):
         def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
             for each in self.of:
                 yield from each.objections(parts)
+            if self.momentum and self.momentum.queue and reader_among(parts) == "connector":
+                yield (
+                    "'momentum.queue' keeps one vector of a picture, and a Q-Former gives one for "
+                    "each query; leave `queue` out"
+                )
 
     config: Config
 

@@ -221,3 +221,17 @@ def test_a_trained_mix_answers_without_its_copies():
     assert again.momentum is None
     again.load_state_dict(state)
     assert torch.equal(again.of["itm"].head.weight, mix.of["itm"].head.weight)
+
+
+def test_queue_of_pictures_that_have_several_vectors_is_refused():
+    former: Any = validate_part(
+        "connector", {"type": "qformer", "text": "objective", "tokenizer": {"vocab_size": 300}}
+    )
+    parts = {"encoder": tiny_encoder_config(), "connector": former}
+    of = ["itc", "itm"]
+    for momentum, wrong in (({"queue": 8}, 1), ({}, 0)):
+        fields = {"type": "mix", "of": of, "momentum": momentum}
+        config: Any = validate_part("objective", fields)
+        found = list(config.objections(parts))
+        assert len(found) == wrong
+        assert all("leave `queue` out" in why for why in found)
