@@ -1,4 +1,4 @@
-"""BLIP's and ALBEF's recipes, shrunk, train every part; and what learnt to write captions writes."""
+"""BLIP's and ALBEF's recipes, shrunk, train every part; what learnt captions, writes them."""
 
 from __future__ import annotations
 

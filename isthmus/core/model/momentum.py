@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from isthmus.core.contracts import Config, Objective
 from isthmus.core.model.vlm import VisionLanguageModel, learns
 
-TEACHER = "teacher"
+COPIES = "copies"
 """Under what name the copies stand on a batch, for objectives that ask them."""
 
 
@@ -38,8 +38,8 @@ class MomentumConfig(Config):
     """Matches of earlier steps that `itc` compares with, too; a multiple of the batch."""
 
 
-class Taught(Objective, ABC):
-    """An objective that asks copies, where there are any (`Matches.left(TEACHER)`)."""
+class AsksCopies(Objective, ABC):
+    """An objective that asks copies, where there are any (`Matches.left(COPIES)`)."""
 
     @property
     def kept_dim(self) -> int | None:
@@ -49,7 +49,7 @@ class Taught(Objective, ABC):
 
 
 @dataclass(frozen=True)
-class Teacher:
+class Copies:
     """The copies as objectives ask them about one batch: `model`, `heads` by the objectives' names,
     and the batch, where what they compute is kept apart. `share` (1) is theirs in a target."""
 
@@ -66,7 +66,7 @@ class Momentum(nn.Module):
     steps: Tensor
 
     def __init__(
-        self, config: MomentumConfig, model: VisionLanguageModel, heads: Mapping[str, Taught]
+        self, config: MomentumConfig, model: VisionLanguageModel, heads: Mapping[str, AsksCopies]
     ) -> None:
         super().__init__()
         self.config = config
@@ -85,13 +85,13 @@ class Momentum(nn.Module):
     def train(self, mode: bool = True) -> Self:
         return super().train(False)
 
-    def teacher(self, batch: Any) -> Teacher:
+    def about(self, batch: Any) -> Copies:
         """The copies, about this batch."""
         share = torch.full_like(self.steps, self.config.share)
         if self.config.warmup:
             share = share * (self.steps / self.config.warmup).clamp(max=1.0)
         heads = dict(self.heads.items())
-        return Teacher(self._model[0], heads, share, self.queue, replace(batch, memo={}))
+        return Copies(self._model[0], heads, share, self.queue, replace(batch, memo={}))
 
     @torch.no_grad()
     def follow(self, model: VisionLanguageModel, heads: Mapping[str, nn.Module]) -> None:

@@ -16,14 +16,14 @@ from isthmus.core.model.blocks import idle
 from isthmus.core.model.contrast import Everyone, Temperature, best, unit
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.match_reader import looked, needs_reader, reader_among, reader_of
-from isthmus.core.model.momentum import TEACHER, Taught, Teacher
+from isthmus.core.model.momentum import COPIES, AsksCopies, Copies
 from isthmus.core.model.qformer_weights import fill_head
 
 Vectors = tuple[Tensor, Tensor]
 """Of pictures, and of texts."""
 
 
-class ImageTextContrast(Taught, name="itc"):
+class ImageTextContrast(AsksCopies, name="itc"):
     """Image-text contrast (ALBEF, Li et al. 2021, arXiv:2107.07651): a picture is as similar to a
     text as its class token, or mean, to the first token of the text read alone. With a Q-Former
     (BLIP-2, Li et al. 2023, arXiv:2301.12597) it is its best query that counts. The loss is
@@ -77,24 +77,24 @@ class ImageTextContrast(Taught, name="itc"):
         everyone = batch.once(EVERYONE, lambda: Everyone.of(batch.keys, batch.weight > 0))
         mine, rows = everyone.mine, everyone.ranks.rows
         images, texts = map(mine, self.vectors(model, batch))
-        teacher: Teacher | None = batch.left(TEACHER)
-        if teacher is None:
+        copies: Copies | None = batch.left(COPIES)
+        if copies is None:
             offered = rows(images), rows(texts)
             to_text, to_image, ways = self._compare(everyone, images, texts, offered)
         else:
             with torch.no_grad():
-                own = teacher.heads["itc"].vectors(teacher.model, teacher.batch)
+                own = copies.heads["itc"].vectors(copies.model, copies.batch)
                 taught = mine(own[0]), mine(own[1])
                 offered = rows(taught[0]), rows(taught[1])
             among, columns = everyone, offered
-            if teacher.queue is not None:
-                queue = teacher.queue
+            if copies.queue is not None:
+                queue = copies.queue
                 among = everyone.beside(queue.keys, queue.real)
                 kept = queue.images, queue.texts
                 columns = torch.cat([offered[0], kept[0]]), torch.cat([offered[1], kept[1]])
                 queue.add(*offered, everyone.keys)
             to_text, to_image, ways = self._compare(
-                among, images, texts, columns, taught, teacher.share
+                among, images, texts, columns, taught, copies.share
             )
         counted = len(everyone.keys)
         batch.leave(VECTORS, (images.detach(), texts.detach()))

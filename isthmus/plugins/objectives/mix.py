@@ -23,7 +23,7 @@ from isthmus.core.contracts import (
 )
 from isthmus.core.data.matches import Matches, shared
 from isthmus.core.model.match_reader import reader_among
-from isthmus.core.model.momentum import TEACHER, Momentum, MomentumConfig, Taught
+from isthmus.core.model.momentum import COPIES, AsksCopies, Momentum, MomentumConfig
 from isthmus.core.model.vlm import learns
 
 
@@ -88,17 +88,17 @@ class Mix(Objective, name="mix"):
         config, self.momentum = self.config.momentum, None
         # A model in which nothing learns is one that only answers, and asks no copies.
         if config is not None and any(learns(part) for part in model.parts().values()):
-            self.momentum = Momentum(config, model, self._taught)
+            self.momentum = Momentum(config, model, self._asking)
         if self.momentum is None:
             self.register_load_state_dict_pre_hook(_drop_momentum)  # type: ignore[no-untyped-call]
 
     @property
-    def _taught(self) -> dict[str, Taught]:
-        return {each.name: each for each in self.each if isinstance(each, Taught)}
+    def _asking(self) -> dict[str, AsksCopies]:
+        return {each.name: each for each in self.each if isinstance(each, AsksCopies)}
 
     def after_step(self, model: Any) -> None:
         if self.momentum is not None:
-            self.momentum.follow(model, self._taught)
+            self.momentum.follow(model, self._asking)
 
     @property
     def terms(self) -> int:
@@ -124,7 +124,7 @@ class Mix(Objective, name="mix"):
         if self.momentum is not None and self.training:
             matches = {id(own): own for own in batch.batches if isinstance(own, Matches)}
             for each in matches.values():
-                each.leave(TEACHER, self.momentum.teacher(each))
+                each.leave(COPIES, self.momentum.about(each))
         sums: list[Tensor] = []
         metrics: dict[str, tuple[int, Tensor]] = {}
         for objective, own in zip(self.each, batch.batches, strict=True):

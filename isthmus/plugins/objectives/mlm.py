@@ -19,14 +19,14 @@ from isthmus.core.model.contrast import Everyone
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.match_reader import needs_reader, picture, reader_among, reader_of
 from isthmus.core.model.mining import uniform
-from isthmus.core.model.momentum import TEACHER, Taught, Teacher
+from isthmus.core.model.momentum import COPIES, AsksCopies, Copies
 
 HIDDEN, OTHER = 0.8, 0.9
 """Of the words asked for, the share that is hidden, and up to here another word stands there; the
 rest is as it was (BERT, Devlin et al. 2018, arXiv:1810.04805)."""
 
 
-class MaskedLanguageModelling(Taught, name="mlm"):
+class MaskedLanguageModelling(AsksCopies, name="mlm"):
     """Masked language modelling beside a picture (ALBEF, Li et al. 2021, arXiv:2107.07651):
     cross-entropy of the words asked for, summed; its weight is their number.
 
@@ -74,12 +74,12 @@ class MaskedLanguageModelling(Taught, name="mlm"):
         targets = batch.text.ids[asked]
         logs = self.logits(model, batch, text, asked).log_softmax(dim=-1)
         lost = functional.nll_loss(logs, targets, reduction="sum")
-        teacher: Teacher | None = batch.left(TEACHER)
-        if teacher is not None:
+        copies: Copies | None = batch.left(COPIES)
+        if copies is not None:
             with torch.no_grad():
-                head = teacher.heads[self.name]
-                likely = head.logits(teacher.model, teacher.batch, text, asked).softmax(dim=-1)
-            lost = (1 - teacher.share) * lost - teacher.share * (likely * logs).sum()
+                head = copies.heads[self.name]
+                likely = head.logits(copies.model, copies.batch, text, asked).softmax(dim=-1)
+            lost = (1 - copies.share) * lost - copies.share * (likely * logs).sum()
         hits = (logs.argmax(dim=-1) == targets).float().sum()
         lost = lost.reshape(()) + idle(*reader_of(model)[1].beside)
         return Loss(lost, self.weights(batch)[0], {"token_accuracy": hits})
