@@ -13,13 +13,13 @@ from torch.nn import functional
 from isthmus import hookimpl
 from isthmus.core.contracts import ConnectorText, Loss, Objective, PartConfig, Preparer, Tools
 from isthmus.core.data.matches import EVERYONE, Matches, MatchPreparer, edges
-from isthmus.core.model.bert import WordHead
 from isthmus.core.model.blocks import idle
 from isthmus.core.model.contrast import Everyone
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.match_reader import needs_reader, picture, reader_among, reader_of
 from isthmus.core.model.mining import uniform
 from isthmus.core.model.momentum import COPIES, AsksCopies, Copies
+from isthmus.core.model.word_head import WordHead
 
 HIDDEN, OTHER = 0.8, 0.9
 """Of the words asked for, the share that is hidden, and up to here another word stands there; the
