@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import BlipConfig, BlipForConditionalGeneration, BlipForImageTextRetrieval
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BlipConfig,
+    BlipForConditionalGeneration,
+    BlipForImageTextRetrieval,
+)
 
 from isthmus.core.checkpoint import load
 from isthmus.core.config import create, validate_part
@@ -286,3 +292,22 @@ def test_another_family_is_refused(tmp_path: Path):
     config: Any = validate_part("text_encoder", {"type": "bert", "model": str(tmp_path)})
     with pytest.raises(PartError, match="is a 'blip' model; this one begins from a bert"):
         config.build(tokenizer_object=tiny_tokenizer())
+
+
+@torch.no_grad()
+def test_med_begins_as_bert_with_its_head(tmp_path: Path):
+    sizes = {k: v for k, v in TEXT.items() if not k.endswith("token_id")} | {"vocab_size": 300}
+    torch.manual_seed(0)
+    bert = BertForMaskedLM(BertConfig(**sizes)).eval()
+    for p in bert.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    bert.save_pretrained(tmp_path)
+    config: Any = validate_part("llm", {"type": "med", "model": str(tmp_path)})
+    med = config.build(visual_dim=24, tokenizer_object=tiny_tokenizer()).eval()
+    text = matches(Images(torch.zeros(0), (), ()), TEXTS).text
+    wanted = bert(text.ids, attention_mask=text.mask.long()).logits
+    said = med.says(med.read(text))[:, :, :300]
+    same(said[text.mask], wanted[text.mask])
+    assert torch.equal(
+        med.bert.words.weight[300], bert.bert.embeddings.word_embeddings.weight.mean(0)
+    )
