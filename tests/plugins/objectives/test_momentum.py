@@ -82,7 +82,8 @@ def rows(own: Matches) -> list[tuple[Tensor, Tensor]]:
 def soft_loss(
     student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], kept: Any, scale: float
 ) -> Tensor:
-    """ALBEF's equation 6, one row at a time; `kept` are the queue's pictures and texts."""
+    """ALBEF's equation 6 (less the entropy of its targets, which has no gradient), one row at a
+    time; `kept` are the queue's pictures and texts."""
     pictures, texts = (torch.cat([own, more]) for own, more in zip(teacher, kept, strict=True))
     total = torch.zeros(())
     for own, taught, columns in (
