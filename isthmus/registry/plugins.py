@@ -72,6 +72,7 @@ BUILT_IN = tuple(
         "objectives.itc",
         "objectives.itm",
         "objectives.itg",
+        "objectives.mlm",
         "objectives.mix",
         "objectives.dpo",
         "tuners.frozen",
