@@ -7,9 +7,8 @@ error, since in a table of answers by id it is a duplicate.
 from __future__ import annotations
 
 import csv
-import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +56,26 @@ def read_object(file: Path) -> dict[str, Any]:
 
 def read_table(file: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     """Rows of a CSV file that has these columns. Raises DataError."""
-    try:
-        rows = list(csv.DictReader(io.StringIO(read_text(file), newline="")))
-    except csv.Error as error:
-        raise DataError(f"{file}: not CSV: {error}") from None
+    rows = list(table_rows(file))
     lacking = [column for column in columns if not rows or rows[0].get(column) is None]
     if lacking:
         raise DataError(f"{file}: no column {', '.join(lacking)}, or no row")
     return rows
+
+
+def table_rows(file: Path) -> Iterator[dict[str, str]]:
+    """Rows of a CSV file, one after another. Raises DataError."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            yield from csv.DictReader(stream)
+    except FileNotFoundError:
+        raise DataError(f"{file}: there is no such file") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{file}: not UTF-8 text") from None
+    except csv.Error as error:
+        raise DataError(f"{file}: not CSV: {error}") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
 
 
 def read_text(file: Path) -> str:
