@@ -22,15 +22,9 @@ from isthmus.core.contracts import (
     VISUAL_SEEN,
     VISUAL_STATES,
     CausalLLM,
-<<<<<<< HEAD
     CrossAttentionConnector,
     CrossAttentionStates,
     Objective,
-=======
-    ConnectorText,
-    Features,
-    QueryConnector,
->>>>>>> room/systems
     Segments,
     Seq2SeqLLM,
 )
@@ -54,11 +48,6 @@ def flop_model(
     needs = {"llm"} if objective is None else objective.config.needs
     if "llm" in needs and model.llm is None:
         return None
-<<<<<<< HEAD
-=======
-    if model.gives_states:
-        return None  # its layers inside the LLM work on tokens and on states
->>>>>>> room/systems
     device = next(model.parameters()).device
     with (
         _evaluating(model),
@@ -70,7 +59,7 @@ def flop_model(
         seen = look(model, device, joins="llm" in needs)
         if objective is not None and "llm" not in needs:
             return match_flops(model, objective, model.tools(), seen, device)
-        if isinstance(model.llm, CausalLLM):
+        if isinstance(model.llm, CausalLLM) and not model.llm.looks:
             return _causal(model, model.llm, seen, device)
         if isinstance(model.llm, Seq2SeqLLM):
             return pair_flops(model.llm, seen, device)
