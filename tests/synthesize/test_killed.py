@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from isthmus.core.chat import Journal
 from isthmus.core.config import dump
 from tests.loopback import Answer, Asked, Loopback, completion, loopback
 from tests.synthesize.toys import config, many, samples
@@ -46,15 +47,15 @@ def prepared(folder: Path, server: Loopback) -> tuple[list[str], Path]:
     return [sys.executable, "-m", "isthmus", "synthesize", str(folder / "killed.yaml")], made.out
 
 
-def killed(command: list[str], server: Loopback, calls: int) -> None:
-    """Start it, and kill it when the server has seen so many more calls."""
+def stopped(command: list[str], server: Loopback, calls: int, number: signal.Signals) -> int:
+    """Start it, send it a signal when the server has seen so many more calls; how it ended."""
     wanted = len(server.ledger) + calls
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while len(server.ledger) < wanted:
-        assert process.poll() is None, "it ended before it was killed"
+        assert process.poll() is None, "it ended before the signal"
         time.sleep(0.002)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    process.send_signal(number)
+    return process.wait(100)
 
 
 def run(command: list[str]) -> str:
@@ -80,7 +81,8 @@ def test_a_run_killed_at_ten_points_goes_on_to_the_same_bytes(
     command, out = prepared(tmp_path / "run", server)
     before, rng = len(server.ledger), random.Random(0)
     for _ in range(KILLS):
-        killed(command, server, rng.randrange(1, 25))
+        ended = stopped(command, server, rng.randrange(1, 25), signal.SIGKILL)
+        assert ended == -signal.SIGKILL
     run(command)
     assert (out / "samples.jsonl").read_bytes() == whole
     # What was under way when it was killed is asked again, and nothing else.
@@ -91,10 +93,26 @@ def test_a_write_that_was_cut_off_is_dropped_with_a_message(
     server: Loopback, whole: bytes, tmp_path: Path
 ) -> None:
     command, out = prepared(tmp_path / "run", server)
-    killed(command, server, 100)
+    stopped(command, server, 100, signal.SIGKILL)
     log = out / "journal.sqlite-wal"
     log.write_bytes(log.read_bytes()[:-1000])
     said = run(command)
     assert "note:" in said
     assert "the last write was cut off" in said
+    assert (out / "samples.jsonl").read_bytes() == whole
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_calls_under_way_come_to_their_end(
+    server: Loopback, whole: bytes, tmp_path: Path, number: signal.Signals
+) -> None:
+    command, out = prepared(tmp_path / "run", server)
+    before = len(server.ledger)
+    assert stopped(command, server, 100, number) == 128 + number
+    made = len(server.ledger) - before
+    assert 100 <= made < SCENES
+    with Journal(out / "journal.sqlite", read_only=True) as journal:
+        assert journal.endings() == {"answered": made}
+    run(command)
+    assert len(server.ledger) - before == SCENES
     assert (out / "samples.jsonl").read_bytes() == whole
