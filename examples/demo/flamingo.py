@@ -10,18 +10,15 @@ scans that no stage has seen. Examples are drawn from the scenes of training.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from digits import PLACES, Scan, Scene, make_scene, split_scans
+from miniature import call, options, say_minutes, scores
 from scenes import record
 
-HERE = Path(__file__).resolve().parent
 SCENES, SEQUENCES, QUESTIONS = 6000, 8000, 300
 MOST = 9
 """Scenes of the longest sequence: eight examples, and what is asked."""
@@ -95,44 +92,29 @@ def write(folder: Path, seed: int) -> None:
 
 def main() -> None:
     """Data, training, and right answers by the number of examples."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("demo-flamingo"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", action="append", default=[], help="as of `isthmus train`")
-    given = parser.parse_args()
-    data, run = given.folder.resolve() / "data", given.folder.resolve() / "run"
+    given = options(__doc__, "demo-flamingo")
+    data, run, out = (given.folder.resolve() / name for name in ("data", "run", "evaluation"))
     write(data, given.seed)
-    images = f"images={data / 'images'}"
-    places = [f"stages.{at}.data.0.file={data / name}.json" for at, name in enumerate(LEARNT)]
-    places += [f"stages.{at}.data.0.{images}" for at in (0, 2)]
-    call("train", "flamingo.yaml", run, [*places, f"seed={given.seed}", *given.set])
-    out = given.folder.resolve() / "evaluation"
-    places = [f"models.flamingo={run}"]
+    places: dict[str, Any] = {"seed": given.seed}
+    for at, name in enumerate(LEARNT):
+        places[f"stages.{at}.data.0.file"] = data / f"{name}.json"
+    places |= {f"stages.{at}.data.0.images": data / "images" for at in (0, 2)}
+    call("train", "flamingo.yaml", run, places, given.set)
+    places = {"models.flamingo": run}
     for kind in KINDS:
         for shots in SHOTS:
             name = f"{kind}-{shots}"
-            places.append(f"benchmarks.{name}.data={data / f'questions-{kind}'}.jsonl")
-            places.append(f"benchmarks.{name}.{images}")
+            places[f"benchmarks.{name}.data"] = data / f"questions-{kind}.jsonl"
+            places[f"benchmarks.{name}.images"] = data / "images"
             if shots:
-                places.append(f"shots.{name}.data.file={data / f'examples-{kind}'}.json")
-                places.append(f"shots.{name}.data.{images}")
-    call("evaluate", "flamingo-evaluate.yaml", out, places)
+                places[f"shots.{name}.data.file"] = data / f"examples-{kind}.json"
+                places[f"shots.{name}.data.images"] = data / "images"
+    call("evaluate", "flamingo-evaluate.yaml", out, places, [])
     for shots in SHOTS:
-        scores = [right(out / "flamingo" / f"{kind}-{shots}") for kind in KINDS]
-        each = ", ".join(f"{kind} {score:.1f}" for kind, score in zip(KINDS, scores, strict=True))
-        print(f"{shots} examples: {sum(scores) / len(scores):.1f} % right ({each})")
-
-
-def call(verb: str, config: str, out: Path, places: list[str]) -> None:
-    """A verb of isthmus, with these settings."""
-    options = [word for place in places for word in ("--set", place)]
-    command = [sys.executable, "-m", "isthmus", verb, str(HERE / config), "--out", str(out)]
-    subprocess.run([*command, *options], check=True)
-
-
-def right(folder: Path) -> float:
-    score: float = json.loads((folder / "scores.json").read_text())["score"]
-    return score
+        right = {k: scores(out / "flamingo" / f"{k}-{shots}")["accuracy"] for k in KINDS}
+        each = ", ".join(f"{kind} {score:.1f}" for kind, score in right.items())
+        print(f"{shots} examples: {sum(right.values()) / len(right):.1f} % right ({each})")
+    say_minutes()
 
 
 if __name__ == "__main__":

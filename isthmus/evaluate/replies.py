@@ -5,6 +5,9 @@
     {"correct": [{"question_id": "4", "parsed_ans": "B"}], "incorrect": [...]}   LLaVA-1.5's
     {"v1_0": "A cat."}                                                   MM-Vet's answers
     {"v1_0": {"score": [0.5, 0.4], "content": ["0.5", "0.4"]}}           MM-Vet's grades, two runs
+    {"questionId": "7", "prediction": "cat"}                             GQA
+    {"overall": {}, "imgToEval": {"7": {"caption": "A cat."}}}           CHAIR
+    {"question": "Is there a cat in the image?", "answer": "yes"}        POPE, in its order
 
 Each id must stand once, and be one of the benchmark's; and each of its questions has a reply.
 """
@@ -21,14 +24,15 @@ from isthmus.core.data.answer_reading import LETTERS
 from isthmus.core.data.rows import Rows, read_json
 from isthmus.errors import DataError
 
-ID_FIELDS = ("question_id", "image_id", "id", "image")
+ID_FIELDS = ("question_id", "questionId", "image_id", "id", "image")
+ASKED_FIELDS = ("prompt", "question")
 SHOWN = 5
 """Ids that a message lists."""
 
 
 def read_answers(file: Path) -> list[Reply]:
     """A model's answers that somebody has to judge. Raises DataError."""
-    (answers,) = _read(file, Benchmark.reply_fields, judged=False)
+    (answers,) = _read(file, Benchmark.reply_fields)
     return answers
 
 
@@ -38,13 +42,18 @@ def read_replies(file: Path, benchmark: Benchmark) -> list[list[Reply]]:
     A row's words stand in the first of the benchmark's `reply_fields` that it has. One with none
     of them is a mistake in a file of answers; a judge's is one that failed, and has no words.
     """
-    return _read(file, benchmark.reply_fields, isinstance(benchmark, JudgedBenchmark))
+    judged = isinstance(benchmark, JudgedBenchmark)
+    return _read(file, benchmark.reply_fields, judged, benchmark.numbered)
 
 
-def _read(file: Path, fields: Sequence[str], judged: bool) -> list[list[Reply]]:
+def _read(
+    file: Path, fields: Sequence[str], judged: bool = False, numbered: bool = False
+) -> list[list[Reply]]:
     found = read_json(file)
     if isinstance(found, list):
-        return [_rows(found, fields, judged)]
+        return [_rows(_numbered(found) if numbered else found, fields, judged)]
+    if isinstance(found.get("imgToEval"), Mapping):
+        found = found["imgToEval"]
     if "results" in found or "outputs" in found:
         return [_by_index(found, file)]
     if {"correct", "incorrect"} <= found.keys():
@@ -56,7 +65,18 @@ def _read(file: Path, fields: Sequence[str], judged: bool) -> list[list[Reply]]:
             return _grades(found, file)
         rows = [({"question_id": id, **row}, f"{file}, {id}") for id, row in found.items()]
         return [_rows(rows, fields, judged)]
+    if any(isinstance(value, Mapping) for value in found.values()):
+        names = ", ".join(map(shown, list(found)[:SHOWN]))
+        raise DataError(f"{file}: answers by question id are needed; found an object of {names}")
     return [[Reply(id, _text(text, f"{file}, {id}"), {}, str(file)) for id, text in found.items()]]
+
+
+def _numbered(rows: Rows) -> Rows:
+    """Rows that say what was asked and have no id, under their number."""
+    nameless = not any(name in row for row, _ in rows for name in ID_FIELDS)
+    if not (nameless and all(any(name in row for name in ASKED_FIELDS) for row, _ in rows)):
+        return rows
+    return [({"question_id": number, **row}, at) for number, (row, at) in enumerate(rows, 1)]
 
 
 def matched(questions: Sequence[Question], replies: Sequence[Reply], file: str) -> list[Reply]:
@@ -144,12 +164,15 @@ def _parsed_letters(found: Mapping[str, Any], file: Path) -> list[Reply]:
 
 
 def _grades(found: Mapping[str, Any], file: Path) -> list[list[Reply]]:
-    """MM-Vet's grades: `score` has one number a run."""
+    """MM-Vet's grades: `score` has one number a run; where it has none, none was given in any."""
     runs: list[list[Reply]] = []
+    lengths = (len(row["score"]) for row in found.values() if isinstance(row["score"], list))
+    most = max(lengths, default=1) or 1
     for id, row in found.items():
         origin = f"{file}, {id}"
         scores = row.get("score")
         scores = scores if isinstance(scores, list) else [scores]
+        scores = scores or [None] * most
         if len(scores) != len(runs) and runs:
             raise DataError(f"{origin}: {len(scores)} runs, where others have {len(runs)}")
         runs = runs or [[] for _ in scores]
@@ -168,7 +191,7 @@ def _text(value: Any, origin: str) -> str:
     """The words of a reply; a number, or a list of ids in order, is written out."""
     if value is None:
         return ""
-    if isinstance(value, list):
+    if isinstance(value, list) and not any(isinstance(each, list) for each in value):
         return "\n".join(_text(each, origin) for each in value)
     if isinstance(value, str):
         return value

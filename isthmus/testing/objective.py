@@ -134,7 +134,7 @@ def _check_loss(objective: Objective, model: Any, batch: Batch) -> None:
         f"{loss.weight}",
     )
     close(objective(model, batch).sum, loss.sum, f"{name}: run twice in eval mode")
-    own = dict(objective.named_parameters())
+    own = {name: p for name, p in objective.named_parameters() if p.requires_grad}
     total = loss.sum.sum()
     gradients = torch.autograd.grad(total, list(own.values()), allow_unused=True) if own else ()
     without = [key for key, got in zip(own, gradients, strict=True) if got is None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -62,11 +63,12 @@ class Matcher:
         return Matcher(self.model, self.objective, self.prompts, blind=True)
 
     @torch.no_grad()
-    def pictures(self, pictures: Sequence[Picture], batch_size: int = 8) -> Tensor:
+    def pictures(self, pictures: Sequence[Picture | str], batch_size: int = 8) -> Tensor:
         """-> (pictures dim), of length one each. Raises ImageError."""
         rows = []
         for batch in _cut(pictures, batch_size):
-            views = [look(picture, "", self.tools).images() for picture in batch]
+            files = [Path(each) if isinstance(each, str) else each for each in batch]
+            views = [look(picture, "", self.tools).images() for picture in files]
             images = Images.joined(views).to(self._device)
             rows.append(self.objective.towers.pictures(self.model, images))
         return torch.cat(rows)
@@ -83,7 +85,7 @@ class Matcher:
 
     @torch.no_grad()
     def classify(
-        self, pictures: Sequence[Picture], options: Sequence[str], batch_size: int = 8
+        self, pictures: Sequence[Picture | str], options: Sequence[str], batch_size: int = 8
     ) -> list[str]:
         """Of the options, the one that is nearest to each picture."""
         scores = self.pictures(pictures, batch_size) @ self._options(tuple(options)).T

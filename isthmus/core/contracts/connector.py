@@ -123,6 +123,12 @@ class CrossAttentionConnector(AnyConnector, ABC):
         def num_tokens(self, grids: Grids) -> int:
             return 0
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether a token looks at all images before it, or at the last alone: FLOPs are counted
+        from it."""
+        return True
+
     @abstractmethod
     def forward(self, features: Features) -> CrossAttentionStates:
         """States of every image."""

@@ -145,4 +145,6 @@ def reason(error: ValueError) -> str:
     """Why text is no JSON."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at line {error.lineno}, column {error.colno}"
-    return "not UTF-8 text"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8 text"
+    return "a number with too many digits"

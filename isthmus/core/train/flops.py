@@ -14,9 +14,36 @@ What layers take that are computed twice to save memory is told apart from it (`
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-from isthmus.core.contracts import Batch, Images, Pack
+from isthmus.core.contracts import Batch, Images, Pack, Pairs
+
+Which = Callable[[int], Container[int]]
+"""Of so many layers, those that are computed twice."""
+
+
+class Seeing(Protocol):
+    """A batch that may have images."""
+
+    @property
+    def images(self) -> Images | None: ...
+
+
+class Flops(Protocol):
+    """Operations of a stage's steps."""
+
+    def step(self, batches: Sequence[Batch], causal: bool = True) -> float | None:
+        """Operations of a step of these micro-batches, forward and backward. None for batches
+        of another kind than the objective's. `causal` False counts attention as
+        the whole square, as most counters do."""
+        ...
+
+    def repeated(self, batches: Sequence[Batch], which: Which) -> float:
+        """Operations of computing layers a second time: `which` of the encoder's blocks where it
+        learns, and of the LLM's layers, given how many there are. (torch stops a second run when
+        it has what the backward pass needs: at times one matrix short of the layer's end.)"""
+        ...
 
 
 @dataclass(frozen=True)
@@ -55,72 +82,39 @@ NOTHING = Parabola()
 
 
 @dataclass(frozen=True)
-class FlopModel:
-    """What a stage's step takes, given how much there is of everything.
+class Sight:
+    """Operations of the encoder for each of its crops, of the connector for an `image` of so many
+    features and to `read` so many words beside it. A frozen encoder looks `once` at an image that
+    occurs twice; of one that learns `blocks` are its blocks' forward passes over a crop."""
 
-    Operations of the encoder for each of its crops, of the connector for an `image` of so many
-    features and to `read` so many words beside it, of the LLM's matrices for each token, and of
-    its last layer and head for each supervised token (`row`); `layers` add attention. A frozen
-    encoder looks `once` at an image that occurs twice; of one that learns `blocks` are its
-    blocks' forward passes over a crop. With `ahead`, tokens of a prefix look at all of it.
-    """
+    crop: float = 0.0
+    image: Parabola = NOTHING
+    read: Parabola = NOTHING
+    blocks: tuple[float, ...] = ()
+    once: bool = True
 
-    crop: float
-    image: Parabola
-    read: Parabola
-    token: float
-    row: float
-    layers: tuple[LayerWork, ...]
-    blocks: tuple[float, ...]
-    once: bool
-    ahead: bool = False
+    def joined(self, image: Parabola, read: Parabola = NOTHING) -> Sight:
+        """With what a connector takes."""
+        return replace(self, image=image, read=read)
 
-    def step(self, batches: Sequence[Batch], causal: bool = True) -> float | None:
-        """Operations of a step of these micro-batches, forward and backward. None for batches
-        of an objective that is not next-token prediction. `causal` False counts attention as
-        the whole square, as most counters do."""
-        total = 0.0
-        for batch in batches:
-            if not isinstance(batch, Pack):
-                return None
-            images = batch.images
-            if images is not None:
-                total += self.crop * self._crops(images)
-                for grids in images.grids:
-                    total += self.image(sum(grid.num_features for grid in grids))
-            if batch.text is not None:
-                total += sum(map(self.read, batch.text.mask.sum(dim=1).tolist()))
-            total += self.token * batch.num_tokens + self.row * batch.weight
-            passes = [(layer.pair * layer.passes, layer.window) for layer in self.layers]
-            total += _attention(passes, batch.segments.lengths, causal)
-            total += self._ahead(passes, batch) if causal else 0.0
+    def step(self, batch: Pack | Pairs) -> float:
+        """Of a batch's images and of what is read beside them."""
+        total, images = 0.0, batch.images
+        if images is not None:
+            total += self.look(images) + sum(self.image(count) for count in features(images))
+        if batch.text is not None:
+            total += sum(map(self.read, batch.text.mask.sum(dim=1).tolist()))
         return total
 
-    def repeated(self, batches: Sequence[Batch], which: Callable[[int], Container[int]]) -> float:
-        """Operations of computing layers a second time: `which` of the encoder's blocks where it
-        learns, and of the LLM's layers, given how many there are. (torch stops a second run when
-        it has what the backward pass needs: at times one matrix short of the layer's end.)"""
+    def look(self, images: Images) -> float:
+        """Of the encoder alone."""
+        return self.crop * self._crops(images)
+
+    def repeated(self, batch: Seeing, which: Which) -> float:
+        """Of the blocks that are computed twice."""
         again = which(len(self.blocks))
         crop = sum(block for index, block in enumerate(self.blocks) if index in again)
-        again = which(len(self.layers))
-        layers = [layer for index, layer in enumerate(self.layers) if index in again]
-        token = sum(layer.token for layer in layers)
-        row = sum(layer.row for layer in layers)
-        total = 0.0
-        for batch in batches:
-            if isinstance(batch, Pack):
-                if batch.images is not None:
-                    total += crop * self._crops(batch.images)
-                total += token * batch.num_tokens + row * batch.weight
-                pairs = [(layer.pair, layer.window) for layer in layers]
-                total += _attention(pairs, batch.segments.lengths) + self._ahead(pairs, batch)
-        return total
-
-    def _ahead(self, layers: Sequence[tuple[float, int | None]], batch: Pack) -> float:
-        """What prefixes add, which look at more than is before them, and as far back as they go."""
-        prefixes = (batch.segments.prefixes or ()) if self.ahead else ()
-        plain = [(each, None) for each, _ in layers]
-        return _attention(plain, prefixes, causal=False) - _attention(layers, prefixes)
+        return crop * self._crops(batch.images) if batch.images is not None else 0.0
 
     def _crops(self, images: Images) -> int:
         """Those that the encoder looks at; images whose features are known have none."""
@@ -129,18 +123,15 @@ class FlopModel:
         return sum(dict(zip(images.keys, images.crops, strict=True)).values())
 
 
-def _attention(
-    layers: Sequence[tuple[float, int | None]], lengths: Sequence[int], causal: bool = True
-) -> float:
-    """Operations of layers of which each says what a pair takes, and how far back it looks."""
-    seen: dict[int | None, float] = {}
-    for _, window in layers:
-        if window not in seen:
-            seen[window] = sum(_pairs(length, window, causal) for length in lengths)
-    return sum(each * seen[window] for each, window in layers)
+NO_SIGHT = Sight()
 
 
-def _pairs(length: int, window: int | None, causal: bool) -> float:
+def features(images: Images) -> list[int]:
+    """How many each image has."""
+    return [sum(grid.num_features for grid in grids) for grids in images.grids]
+
+
+def pairs(length: int, window: int | None, causal: bool) -> float:
     """Pairs of tokens of one sample that look at each other."""
     if not causal:
         return length**2

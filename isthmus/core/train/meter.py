@@ -41,7 +41,7 @@ class Meter:
         bf16 = session.settings.precision == "bf16"
         self.stage, self.steps = stage.config, steps
         self.world, self.llm = session.parallel.world, session.model.llm
-        self.flops = flop_model(session.model, bf16)
+        self.flops = flop_model(session.model, bf16, stage.objective)
         self.peak = peak(session.parallel.device, bf16)
 
     def count(self, data: StepData, waited: float, layers: Layers) -> Tally:

@@ -2,14 +2,15 @@
 
 What reaches what is not guessed: every layer with a matrix says how many rows it got, and whether
 they carry a gradient. What is for every token and what for supervised ones alone is told apart by
-two runs, of one token and of two, of which one is needed.
+two runs, of one token and of two, of which one is needed; what is for every state that blocks in
+the LLM look at, by a run with twice as many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,28 +19,35 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from isthmus.core.contracts import (
-    LLM,
-    AnyConnector,
+    VISUAL_SEEN,
+    VISUAL_STATES,
     CausalLLM,
-    ConnectorText,
-    Features,
-    QueryConnector,
+    CrossAttentionConnector,
+    CrossAttentionStates,
+    Objective,
     Segments,
+    Seq2SeqLLM,
 )
 from isthmus.core.model.vlm import VisionLanguageModel, learns
-from isthmus.core.train.flops import NOTHING, FlopModel, LayerWork, Parabola
+from isthmus.core.train.causal_flops import NO_LOOKS, CausalFlops, Looks
+from isthmus.core.train.flops import Flops, LayerWork
+from isthmus.core.train.match_operations import match_flops
+from isthmus.core.train.pair_operations import pair_flops
+from isthmus.core.train.sight_operations import Seen, look
+from isthmus.core.train.watching import Watch, unknown_weights, watching, watching_each
 
 
-def flop_model(model: VisionLanguageModel, bf16: bool) -> FlopModel | None:
+def flop_model(
+    model: VisionLanguageModel, bf16: bool, objective: Objective | None = None
+) -> Flops | None:
     """The operations of a model as it is tuned now, before it is shared between processes. None
-    where a part does work that is not understood, or there is no causal LLM.
+    where a part does work that is not understood.
 
-    `bf16` runs it as training will.
+    `bf16` runs it as training will. Absent, the `objective` is next-token prediction.
     """
-    if not isinstance(model.llm, CausalLLM):
+    needs = {"llm"} if objective is None else objective.config.needs
+    if "llm" in needs and model.llm is None:
         return None
-    if model.gives_states:
-        return None  # its layers inside the LLM work on tokens and on states
     device = next(model.parameters()).device
     with (
         _evaluating(model),
@@ -48,158 +56,42 @@ def flop_model(model: VisionLanguageModel, bf16: bool) -> FlopModel | None:
         torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
         sdpa_kernel(SDPBackend.MATH),  # not every torch counts its fused ones
     ):
-        sight = _sight(model, device)
-        language = _language(model.llm, device, sight.reaches)
-    if language is None:
-        return None
-    once = model.encoder is None or not learns(model.encoder)
-    blocks = () if once else sight.blocks
-    ahead = model.llm.prefix_attention
-    return FlopModel(sight.crop, sight.image, sight.read, *language, blocks, once, ahead)
+        seen = look(model, device, joins="llm" in needs)
+        if objective is not None and "llm" not in needs:
+            return match_flops(model, objective, model.tools(), seen, device)
+        if isinstance(model.llm, CausalLLM) and not model.llm.looks:
+            return _causal(model, model.llm, seen, device)
+        if isinstance(model.llm, Seq2SeqLLM):
+            return pair_flops(model.llm, seen, device)
+    return None
 
 
-@dataclass(frozen=True)
-class _Sight:
-    """Operations of the encoder for a crop and of its blocks' forward passes, of the connector
-    for an image and for the words beside it, and whether what they give carries a gradient."""
-
-    crop: float = 0.0
-    blocks: tuple[float, ...] = ()
-    image: Parabola = NOTHING
-    read: Parabola = NOTHING
-    reaches: bool = False
-
-
-@dataclass
-class _Watch:
-    """Operations of the matrices that ran: `forward` alone, and `all` with the backward pass."""
-
-    forward: float = 0.0
-    all: float = 0.0
-    weights: set[int] = field(default_factory=set)
-    carries: bool = False
-    """Whether what the part gave has a gradient."""
-
-    def end(self, part: nn.Module, inputs: Any, output: Any) -> None:
-        """A forward hook of the part."""
-        first = output[0] if isinstance(output, tuple) else output
-        self.carries = isinstance(first, Tensor) and first.requires_grad
-
-    def note(self, layer: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """A forward hook of a layer with a matrix."""
-        weight: Tensor = layer.weight
-        convolves = weight.ndim > 2
-        rows = output.numel() // output.shape[1 if convolves else -1]
-        once = 2.0 * rows * weight.numel()
-        self.forward += once
-        self.all += once * (1 + inputs[0].requires_grad + weight.requires_grad)
-        self.weights.add(id(weight))
-
-
-@contextmanager
-def _watching(part: nn.Module) -> Iterator[_Watch]:
-    watch = _Watch()
-    handles = [part.register_forward_hook(watch.end)]
-    handles += [
-        layer.register_forward_hook(watch.note, prepend=True)  # on the rows that it worked on
-        for layer in part.modules()
-        if _has_matrix(layer) and not isinstance(layer, nn.Embedding)
-    ]
-    try:
-        yield watch
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def _watching_each(parts: Iterable[nn.Module]) -> Iterator[list[_Watch]]:
-    with ExitStack() as stack:
-        yield [stack.enter_context(_watching(part)) for part in parts]
-
-
-def _has_matrix(layer: nn.Module) -> bool:
-    """Whether it has one of its own; an adapter shows that of the layer inside it."""
-    weight = dict(layer.named_parameters(recurse=False)).get("weight")
-    return weight is not None and weight.ndim >= 2
-
-
-def _sight(model: VisionLanguageModel, device: torch.device) -> _Sight:
-    encoder, connector = model.encoder, model.connector
-    if encoder is None or connector is None:
-        return _Sight()
-    blank = encoder.blank().to(device)
-    with (
-        _watching(encoder) as looked,
-        _watching_each(encoder.encoder_layers) as layers,
-        FlopCounterMode(display=False) as counter,
-    ):
-        features = model.encode(blank)
-    crops = len(blank.pixels)
-    attention = counter.get_total_flops() - looked.forward
-    blocks = [layer.forward + attention / len(layers) for layer in layers]
-    crop = looked.all + _rest(counter, looked, features.values)
-    image, read, reaches = _joined(connector, features)
-    each = tuple(block / crops for block in blocks)
-    return _Sight(crop / crops, each, image, read, reaches)
-
-
-def _joined(connector: AnyConnector, features: Features) -> tuple[Parabola, Parabola, bool]:
-    """What a connector takes for an image without a word beside it, by its features, and for so
-    many words; and whether what it gives carries a gradient.
-
-    It may take something for an image as such (its queries), and let features or words attend to
-    each other: so the image lies in a row once, twice and three times, and so do the words.
-    """
-    stored = next(connector.parameters(), features.values).dtype
-    values = features.values.to(stored)
-    reads = isinstance(connector, QueryConnector) and connector.tokenizer is not None
-
-    def took(times: int, words: int) -> tuple[float, bool]:
-        given: list[Any] = [Features(values.repeat(times, 1), (features.grids[0] * times,))]
-        if reads:
-            given.append(ConnectorText.of([[0] * words]).to(values.device))
-        with _watching(connector) as joined, FlopCounterMode(display=False) as counter:
-            tokens: Tensor = connector(*given)
-        return joined.all + _rest(counter, joined, tokens), tokens.requires_grad
-
-    one, reaches = took(1, 1)
-    image = Parabola.through(one, took(2, 1)[0], took(3, 1)[0], len(values))
-    if not reads:
-        return image, NOTHING, reaches
-    words = Parabola.through(one, took(1, 2)[0], took(1, 3)[0])
-    alone = Parabola(image.a + words.a - one, image.b, image.c)
-    return alone, Parabola(0.0, words.b, words.c), reaches
-
-
-def _rest(counter: FlopCounterMode, watch: _Watch, output: Tensor) -> float:
-    """What ran besides the layers with matrices: attention, whose both factors need a gradient
-    where the output carries one."""
-    more = counter.get_total_flops() - watch.forward
-    return more * (3 if output.requires_grad else 1)
-
-
-def _language(
-    llm: CausalLLM, device: torch.device, reaches: bool
-) -> tuple[float, float, tuple[LayerWork, ...]] | None:
-    """Operations for a token, those for a row, and the layers one by one; None where weights are
-    used in a way that is not understood."""
+def _causal(
+    model: VisionLanguageModel, llm: CausalLLM, seen: Seen, device: torch.device
+) -> CausalFlops | None:
+    """None where weights are used in a way that is not understood."""
     one = torch.zeros(1, dtype=torch.long, device=device)
     embeds = llm.embed(one)
-    carried = embeds.requires_grad or reaches
+    inside = model.connector if isinstance(model.connector, CrossAttentionConnector) else None
+    carried = embeds.requires_grad or (seen.reaches and inside is None)
 
-    def run(tokens: int) -> tuple[Tensor, _Watch, list[_Watch]]:
-        """Of so many tokens the first one is needed."""
+    def run(tokens: int, images: int = 1) -> _Run:
+        """Of so many tokens the first one is needed; blocks look at the states of an image."""
         given = embeds.detach().repeat(tokens, 1).requires_grad_(carried)
-        with _watching(llm) as whole, _watching_each(llm.decoder_layers) as layers:
-            hidden: Tensor = llm(given, Segments((tokens,), needed=one))
-        return hidden, whole, layers
+        more = _to_look_at(seen, tokens, images)
+        with (
+            watching(llm) as whole,
+            watching_each(llm.decoder_layers) as layers,
+            watching(inside or nn.Identity()) as own,
+            FlopCounterMode(display=False) as counter,
+        ):
+            hidden: Tensor = llm(given, Segments((tokens,), needed=one), more)
+        return _Run(whole, layers, own, counter, hidden)
 
-    _, two, twos = run(2)
-    hidden, single, ones = run(1)
-    with _watching(llm) as head:
-        llm.head(hidden[:1])
-    if _unknown_weights(llm, single.weights | head.weights):
+    two, single = run(2), run(1)
+    with watching(llm) as head:
+        llm.head(single.hidden[:1])
+    if unknown_weights(llm, single.whole.weights | head.weights):
         return None
     work = [
         LayerWork(
@@ -210,18 +102,62 @@ def _language(
             window=window,
             passes=3 if less.carries else 1,
         )
-        for more, less, (width, window) in zip(twos, ones, llm.attention_layers(), strict=True)
+        for more, less, (width, window) in zip(
+            two.layers, single.layers, llm.attention_layers(), strict=True
+        )
     ]
+    looks, states = NO_LOOKS, 0.0
+    if inside is not None and seen.states is not None:
+        states = seen.states.mask.shape[1]
+        doubled = run(1, images=2)
+        keys = learns(inside) or seen.reaches
+        # A connector enters by pre-hooks: its block asks by what comes into the layer.
+        comes = [carried, *(layer.carries for layer in single.layers[:-1])]
+        entered = zip(llm.decoder_layers, comes, strict=True)
+        asks = [learns(inside) or came for layer, came in entered if layer._forward_pre_hooks]
+        passes = 1 + keys + sum(asks) / max(1, len(asks))
+        looks = Looks(
+            state=(doubled.all - single.all) / states,
+            pair=(doubled.attention - single.attention) / states * passes,
+            states=seen.count,
+            all=inside.sees_all,
+        )
     token = two.all - single.all
-    return token, single.all - token + head.all, tuple(work)
+    row = single.all - token - looks.state * states + head.all
+    return CausalFlops(seen.sight, token, row, tuple(work), looks, llm.prefix_attention)
 
 
-def _unknown_weights(llm: LLM, known: set[int]) -> bool:
-    """Whether matrices of the LLM took no part in a token's way through it: experts chosen one
-    by one, or kept in one tensor, would be counted wrong."""
-    tables = {id(m.weight) for m in llm.modules() if isinstance(m, nn.Embedding)}
-    matrices = {id(p) for p in llm.parameters() if p.ndim >= 2}
-    return bool(matrices - known - tables)
+@dataclass
+class _Run:
+    """A run of an LLM: what it took as a whole, by its layers, and in what a connector has inside
+    it."""
+
+    whole: Watch
+    layers: list[Watch]
+    inside: Watch
+    counter: FlopCounterMode
+    hidden: Tensor
+
+    @property
+    def all(self) -> float:
+        """Of matrices, forward and backward."""
+        return self.whole.all + self.inside.all
+
+    @property
+    def attention(self) -> float:
+        """Of what else there is, forward alone."""
+        counted: int = self.counter.get_total_flops()
+        return counted - self.whole.forward - self.inside.forward
+
+
+def _to_look_at(seen: Seen, tokens: int, images: int) -> Mapping[str, Any] | None:
+    """The states of one image, so often, as every layer gets them."""
+    if seen.states is None:
+        return None
+    values = seen.states.values.detach().requires_grad_(seen.reaches).repeat(images, 1, 1)
+    states = CrossAttentionStates(values, seen.states.mask.repeat(images, 1))
+    all_of_them = torch.ones(tokens, images, dtype=torch.bool, device=values.device)
+    return {VISUAL_STATES: states, VISUAL_SEEN: all_of_them}
 
 
 def _has_statistics(part: nn.Module) -> bool:

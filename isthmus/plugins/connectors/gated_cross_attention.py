@@ -80,6 +80,10 @@ class GatedCrossAttention(CrossAttentionConnector, name="gated_cross_attention")
                     "text, and here there is none for it to read; let it look at pictures alone"
                 )
 
+    @property
+    def sees_all(self) -> bool:
+        return self.config.sees == "all"
+
     def forward(self, features: Features) -> CrossAttentionStates:
         if self.states is None:
             values, mask = features.padded()

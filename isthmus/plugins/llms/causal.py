@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from isthmus import hookimpl
 from isthmus.core.contracts import CausalLLM, Place
 from isthmus.core.model.decoder import Decoder
+from isthmus.core.model.positions import most_tokens
 from isthmus.core.model.pretrained import (
     TransformersConfig,
     build_scratch,
@@ -45,13 +45,7 @@ class Causal(Decoder, name="causal"):
 
         @property
         def most_tokens(self) -> int | None:
-            if self.config is not None:
-                said = self.config
-            elif Path(self.model or "", "config.json").is_file():
-                said = published_config(self, str(self.model))
-            else:
-                return None
-            return _most_tokens(said)
+            return most_tokens(self)
 
         def check_shape(self, shape: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
             from transformers import CONFIG_MAPPING
@@ -100,25 +94,6 @@ def _model(config: Causal.Config, tokenizer: Any) -> Any:
         )
     row_for_every_token(model, tokenizer)
     return model
-
-
-def _most_tokens(said: Mapping[str, Any]) -> int | None:
-    """Rows of the table of positions, its family's own default included; rotary positions have no
-    end, but for dynamic ones."""
-    from transformers import CONFIG_MAPPING
-
-    values = {key: value for key, value in said.items() if key != "model_type"}
-    if said.get("model_type") not in CONFIG_MAPPING:
-        return None
-    family = CONFIG_MAPPING[said["model_type"]]
-    if any(True for _ in wrong_shape(family, dict.fromkeys(IDS) | values)):
-        return None  # `check_shape` says why
-    config = family(**values)
-    rope = getattr(config, "rope_parameters", None)
-    if rope and rope.get("rope_type") != "dynamic":
-        return None
-    most: int | None = getattr(config, "max_position_embeddings", None)
-    return most
 
 
 def _no_family(name: Any) -> str:

@@ -14,6 +14,7 @@ from isthmus.core.contracts import Place, Seq2SeqLLM
 from isthmus.core.model.across import Across
 from isthmus.core.model.draw import Init
 from isthmus.core.model.encoder_decoder import EncoderDecoder
+from isthmus.core.model.positions import most_tokens
 from isthmus.core.model.pretrained import (
     TransformersConfig,
     build_scratch,
@@ -51,6 +52,10 @@ class Seq2Seq(EncoderDecoder, name="seq2seq"):
 
         starts: tuple[NonNegativeInt, ...] | None = Field(default=None, min_length=1)
         """Ids that every answer follows on; absent, as published, which for T5 is the padding."""
+
+        @property
+        def most_tokens(self) -> int | None:
+            return most_tokens(self)
 
         def check_shape(self, shape: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
             from transformers import CONFIG_MAPPING

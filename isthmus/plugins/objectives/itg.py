@@ -11,7 +11,6 @@ from torch.nn import functional
 from isthmus import hookimpl
 from isthmus.core.contracts import ConnectorText, Loss, Objective, PartConfig, Preparer, Tools
 from isthmus.core.data.matches import Matches, MatchPreparer
-from isthmus.core.model.bert import WordHead
 from isthmus.core.model.blocks import idle
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.match_reader import (
@@ -21,6 +20,7 @@ from isthmus.core.model.match_reader import (
     reader_among,
     reader_of,
 )
+from isthmus.core.model.word_head import WordHead
 from isthmus.errors import PartError
 
 

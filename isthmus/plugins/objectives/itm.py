@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from isthmus import hookimpl
 from isthmus.core.contracts import ConnectorText, Loss, Matcher, PartConfig, Preparer, Tools
-from isthmus.core.data.matches import SIMILARITIES, Matches, MatchPreparer
+from isthmus.core.data.matches import EVERYONE, SIMILARITIES, Matches, MatchPreparer
 from isthmus.core.model.blocks import Picture, idle
 from isthmus.core.model.contrast import Everyone
 from isthmus.core.model.draw import draw_scaled
@@ -38,8 +38,8 @@ class ImageTextMatching(Matcher, name="itm"):
         """Settings of `itm`."""
 
         model: str | None = None
-        """Hub id or folder of a BLIP-2 that compares pictures and texts, whose head it begins with
-        (`Salesforce/blip2-itm-vit-g`); absent, it is drawn."""
+        """Hub id or folder of a BLIP-2 or a BLIP that compares pictures and texts, whose head it
+        begins with (`Salesforce/blip2-itm-vit-g`); absent, it is drawn."""
 
         @property
         def pretrained(self) -> str | None:
@@ -58,13 +58,13 @@ class ImageTextMatching(Matcher, name="itm"):
         self.head = nn.Linear(reader.text_dim, 2)
         draw_scaled(self)
         if self.config.model is not None:
-            fill_head(self.config, self.config.model, "itm_head", self.head)
+            fill_head(self.config, self.config.model, ("itm_head",), self.head)
 
     def preparer(self, tools: Tools) -> Preparer:
         return MatchPreparer(tools, self.reader)
 
     def forward(self, model: Any, batch: Matches) -> Loss:
-        everyone = batch.once("everyone", lambda: Everyone.of(batch.keys, batch.weight > 0))
+        everyone = batch.once(EVERYONE, lambda: Everyone.of(batch.keys, batch.weight > 0))
         text_of, picture_of, has = self._negatives(everyone, batch.left(SIMILARITIES))
         (values, mask), text = _gathered(picture(model, batch), batch.text, everyone)
         own = everyone.own

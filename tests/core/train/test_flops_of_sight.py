@@ -134,8 +134,8 @@ def test_connectors_are_counted_by_image_feature_and_word(connector: dict[str, A
     # The LLM is larger: what encoder and connector take, by themselves.
     words = [9, 9] if "text" in connector else []
     features = tiles * made.encoder.grid.num_features
-    counted = 2 * tiles * flops.crop + 2 * flops.image(features)
-    counted += sum(map(flops.read, words))
+    counted = 2 * tiles * flops.sight.crop + 2 * flops.sight.image(features)
+    counted += sum(map(flops.sight.read, words))
     with (
         grouped_convolutions(made) as excess,
         sdpa_kernel(SDPBackend.MATH),
@@ -145,11 +145,6 @@ def test_connectors_are_counted_by_image_feature_and_word(connector: dict[str, A
         if seen.requires_grad:
             seen.sum().backward()
     assert counted == pytest.approx(counter.get_total_flops() - sum(excess), rel=0.01)
-
-
-def test_layers_that_look_from_inside_the_llm_give_no_figure():
-    made = model(LLAMA, {"type": "clip", "config": CLIP}, "gated_cross_attention")
-    assert flop_model(made, bf16=False) is None
 
 
 def test_convolutional_encoder_is_counted_by_its_own_positions():
