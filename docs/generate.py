@@ -25,6 +25,7 @@ from isthmus.core.train.evaluate_config import EvaluateConfig
 from isthmus.evaluate.config import EvaluationConfig
 from isthmus.registry import get_registry, hookspecs
 from isthmus.synthesize import config as synthesis
+from isthmus.synthesize.capfilt import config as filtering
 
 FILE = Path(__file__).with_name("reference.md")
 SECTIONS = (
@@ -52,6 +53,12 @@ SYNTHESIS = (
     (synthesis.QualityConfig, "`quality:`"),
 )
 
+CAPFILT = (
+    (filtering.CapFiltConfig, "The whole file of `isthmus synthesize capfilt`"),
+    (filtering.CaptionerConfig, "`captioner:`"),
+    (filtering.FilterConfig, "`filter:`"),
+)
+
 
 def reference() -> str:
     """The whole page."""
@@ -64,6 +71,9 @@ def reference() -> str:
         lines += [f"### {title}", "", summary(config), "", *fields(config), ""]
     lines += ["## A synthesis, field by field", ""]
     for config, title in SYNTHESIS:
+        lines += [f"### {title}", "", summary(config), "", *fields(config), ""]
+    lines += ["## CapFilt, field by field", ""]
+    for config, title in CAPFILT:
         lines += [f"### {title}", "", summary(config), "", *fields(config), ""]
     lines += ["## Built-in parts", ""]
     for entry in get_registry().entries():

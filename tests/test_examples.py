@@ -11,6 +11,7 @@ from isthmus.core.contracts import Config
 from isthmus.core.train.config import RunConfig
 from isthmus.evaluate.config import EvaluationConfig
 from isthmus.synthesize import SynthesisConfig
+from isthmus.synthesize.capfilt import CapFiltConfig
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 FILES = sorted(EXAMPLES.rglob("*.yaml"))
@@ -19,11 +20,14 @@ FILES = sorted(EXAMPLES.rglob("*.yaml"))
 def class_of(file: Path) -> type[Config]:
     if file.name.startswith("synthesize"):
         return SynthesisConfig
+    if file.name == "capfilt.yaml":
+        return CapFiltConfig
     return EvaluationConfig if file.stem.endswith("evaluate") else RunConfig
 
 
 def test_there_are_examples_of_all() -> None:
-    assert {class_of(file) for file in FILES} == {EvaluationConfig, RunConfig, SynthesisConfig}
+    found = {class_of(file) for file in FILES}
+    assert found == {CapFiltConfig, EvaluationConfig, RunConfig, SynthesisConfig}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(EXAMPLES)))

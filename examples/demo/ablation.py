@@ -69,7 +69,7 @@ def write_run(folder: Path, data: Path) -> Path:
     config["start"] = {"checkpoint": str(models(folder)[NONE].resolve())}
     stage = config["stages"][-1]
     images = str((folder / "data" / "images").resolve())
-    stage["data"] = [{"type": "llava", "file": str(data.resolve()), "images": images}]
+    stage["data"][0] |= {"file": str(data.resolve()), "images": images}
     config["stages"] = [stage]
     path = data.parent / "run.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))

@@ -1,6 +1,8 @@
 """BLIP-2 in miniature: a Q-Former learns to represent scenes of digits, then to speak by an LLM.
+Or BLIP: a MED learns to compare, to match and to write them at once.
 
-    python examples/demo/blip2.py [--folder demo-blip2] [--seed 0] [--set stages.0.steps=300]
+    python examples/demo/blip2.py [--recipe blip2] [--folder demo-blip2] [--seed 0]
+        [--set stages.0.steps=300]
 
 Captions are of scenes as in the demo; those that it is measured on are made of scans that no stage
 has seen. What is printed is the validation of each stage, by the run itself, and how many of the
@@ -16,6 +18,7 @@ import resource
 from collections.abc import Iterable
 from pathlib import Path
 
+import yaml
 from digits import PLACES, Scene, make_scene, split_scans
 from jobs import isthmus
 from scenes import BRIEF, record
@@ -24,7 +27,8 @@ HERE = Path(__file__).resolve().parent
 SCENES, HELD_OUT = 8000, 512
 SAID = (
     *("val_itc_image_to_text", "val_itc_text_to_image", "val_itm_accuracy"),
-    *("val_image_to_text_recall_at_1", "val_text_to_image_recall_at_1", "val_loss", "grounding"),
+    *("val_image_to_text_recall_at_1", "val_text_to_image_recall_at_1", "val_itg_token_accuracy"),
+    *("val_loss", "grounding"),
 )
 """What is printed of a validation. `val_itc_...` is retrieval within a batch of 128."""
 LONGEST = 64
@@ -73,23 +77,26 @@ def exactly_right(answers: Iterable[str], truth: dict[str, list[list[str]]]) -> 
 
 
 def main() -> None:
-    """Data, both stages, captions of held-out scenes, and what they came to."""
+    """Data, the stages, captions of held-out scenes, and what they came to."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("demo-blip2"))
+    parser.add_argument("--recipe", default="blip2", help="blip2 or blip, or another beside it")
+    parser.add_argument("--folder", type=Path, help="absent, `demo-` and the recipe")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], help="as of `isthmus train`")
     given = parser.parse_args()
-    data, out = given.folder / "data", given.folder / "run"
+    folder = given.folder or Path(f"demo-{given.recipe}")
+    data, out = folder / "data", folder / "run"
     write(data, given.seed)
+    recipe = HERE / f"{given.recipe}.yaml"
     options = [f"seed={given.seed}", *given.set]
-    for number in range(2):
+    for number in range(len(yaml.safe_load(recipe.read_text())["stages"])):
         for part in ("", "validation."):
             name = "test_captions" if part else "captions"
             place = f"stages.{number}.{part}data.0"
             options.append(f"{place}.file={(data / name).resolve()}.json")
             options.append(f"{place}.images={(data / 'images').resolve()}")
     settings = [word for each in options for word in ("--set", each)]
-    isthmus("train", str(HERE / "blip2.yaml"), "--out", str(out), *settings)
+    isthmus("train", str(recipe), "--out", str(out), *settings)
     asked = ("--questions", str(data / "questions.jsonl"), "--images", str(data / "images"))
     answers = out / "captions.jsonl"
     sizes = ("--batch-size", "64", "--max-new-tokens", str(LONGEST))

@@ -25,7 +25,7 @@ from scenes import write as write_data
 
 HERE = Path(__file__).resolve().parent
 SCENES = 8000
-QUESTIONS = 800
+QUESTIONS = 640
 ALIKE = "heads: 4, head_dim: 32"
 CONNECTORS = {
     "identity": "{type: identity}",
@@ -129,9 +129,7 @@ def planned(yaml: str) -> Any:
 def options_of(name: str) -> list[str]:
     """What a connector's run has otherwise than compare.yaml."""
     options = ["--set", f"model.connector={CONNECTORS[name]}"]
-    if (
-        name == "identity"
-    ):  # it has nothing to align, so the LLM learns to read features as they are
+    if name == "identity":  # has nothing to align: the LLM learns to read it
         for number in range(2):
             options += ["--set", f"stages.{number}.train={{llm: full}}"]
     return options
@@ -149,9 +147,8 @@ def main() -> None:
     given = parser.parse_args()
     names = given.only.split(",")
     if unknown := [name for name in names if name not in CONNECTORS]:
-        parser.error(
-            f"--only: no connector {', '.join(unknown)}; there are {', '.join(CONNECTORS)}"
-        )
+        known = ", ".join(CONNECTORS)
+        parser.error(f"--only: no connector {', '.join(unknown)}; there are {known}")
     if given.docs and names != list(CONNECTORS):
         parser.error("--docs: the page has all connectors; leave out --only")
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""What a comparison of connectors came to: read from its folder, and as CSV, Markdown, a picture."""
+"""What a comparison of connectors came to: read from its folder, as CSV, Markdown and picture."""
 
 from __future__ import annotations
 
@@ -92,10 +92,8 @@ def read_row(folder: Path, name: str, scores: dict[str, Score]) -> Row:
         with safe_open(checkpoint.folder / file, framework="pt") as tensors:
             parameters = sum(tensors.get_tensor(key).numel() for key in tensors.keys())  # noqa: SIM118
     steps, cost = steps_of(folder / name), Cost.read(folder / f"{name}.json")
-    samples, tokens = (
-        sum(row[f"{what}_per_s"] * row["seconds"] for row in steps)
-        for what in ("samples", "tokens")
-    )
+    samples = sum(row["samples_per_s"] * row["seconds"] for row in steps)
+    tokens = sum(row["tokens_per_s"] * row["seconds"] for row in steps)
     losses = {
         stage: fmean([row["loss"] for row in steps if row["stage"] == stage][-TAIL:])
         for stage in ("align", "instruct")

@@ -1,4 +1,4 @@
-"""The picture of a comparison: accuracy with its interval, by type of question, and what it costs."""
+"""The picture of a comparison: accuracy with intervals, by type of question, and the cost."""
 
 from __future__ import annotations
 

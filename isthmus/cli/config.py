@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from isthmus.core.train.config import RunConfig, StageConfig
     from isthmus.evaluate.config import EvaluationConfig
     from isthmus.synthesize import SynthesisConfig
+    from isthmus.synthesize.capfilt import CapFiltConfig
 
 app = typer.Typer(no_args_is_help=True, help="Check a YAML file, or print its JSON Schema.")
 
@@ -27,10 +28,20 @@ class Kind(StrEnum):
     run = "run"
     evaluation = "evaluation"
     synthesis = "synthesis"
+    capfilt = "capfilt"
 
 
-VERB = {Kind.run: "train", Kind.evaluation: "evaluate", Kind.synthesis: "synthesize"}
-KEYS = {Kind.evaluation: {"models", "benchmarks"}, Kind.synthesis: {"scenes", "teacher"}}
+VERB = {
+    Kind.run: "train",
+    Kind.evaluation: "evaluate",
+    Kind.synthesis: "synthesize",
+    Kind.capfilt: "synthesize capfilt",
+}
+KEYS = {
+    Kind.evaluation: {"models", "benchmarks"},
+    Kind.synthesis: {"scenes", "teacher"},
+    Kind.capfilt: {"captioner", "filter"},
+}
 """By which a file is told from one of a run."""
 
 
@@ -39,8 +50,8 @@ def check(
     file: Annotated[Path, typer.Argument(help="The YAML file.")],
     overrides: Overrides = None,
 ) -> None:
-    """Name every problem of a YAML file, or sum up the run, evaluation or synthesis that it
-    describes."""
+    """Name every problem of a YAML file, or sum up the run, evaluation, synthesis or CapFilt
+    that it describes."""
     from isthmus.core.config import override, read, typed
 
     document = read(file)
@@ -54,6 +65,7 @@ def check(
         Kind.run: _run,
         Kind.evaluation: _evaluation,
         Kind.synthesis: _synthesis,
+        Kind.capfilt: _capfilt,
     }
     for shown in shows[kind](found):
         out.print(shown)
@@ -67,7 +79,7 @@ def check(
 @app.command()
 def schema(
     kind: Annotated[
-        Kind, typer.Argument(help="Of a run's, evaluation's or synthesis' YAML.")
+        Kind, typer.Argument(help="Of a run's, evaluation's, synthesis' or CapFilt's YAML.")
     ] = Kind.run,
 ) -> None:
     """Print the JSON Schema of a YAML, with every installed part in it."""
@@ -80,11 +92,13 @@ def _class(kind: Kind) -> Any:
     from isthmus.core.train.config import RunConfig
     from isthmus.evaluate.config import EvaluationConfig
     from isthmus.synthesize import SynthesisConfig
+    from isthmus.synthesize.capfilt import CapFiltConfig
 
     classes = {
         Kind.run: RunConfig,
         Kind.evaluation: EvaluationConfig,
         Kind.synthesis: SynthesisConfig,
+        Kind.capfilt: CapFiltConfig,
     }
     return classes[kind]
 
@@ -107,6 +121,14 @@ def _synthesis(made: SynthesisConfig) -> Iterator[Any]:
     yield table(("recipe", "weight"), ((r.owner.name, f"{r.weight:g}") for r in made.recipes))
     yield ""
     yield f"teacher: {made.teacher.owner.name}"
+
+
+def _capfilt(made: CapFiltConfig) -> Iterator[Any]:
+    sources = ", ".join(source.owner.name for source in made.data)
+    rows = (("captioner", str(made.captioner.model)), ("filter", str(made.filter.model)))
+    yield table(("model", "folder"), rows)
+    yield ""
+    yield f"data: {sources}; texts are kept from {made.filter.threshold:g} on"
 
 
 def _parts(run: RunConfig) -> list[tuple[str, str, str]]:

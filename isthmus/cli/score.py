@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from isthmus.cli.score_display import say_whose, show
 from isthmus.cli.score_judged import Asking, judged, taught
 from isthmus.cli.score_options import (
     Answers,
@@ -36,11 +37,12 @@ from isthmus.cli.score_options import (
     Teacher,
     Verdicts,
 )
-from isthmus.errors import InputError, did_you_mean
+from isthmus.cli.score_several import combined, compared
+from isthmus.errors import InputError
 
 if TYPE_CHECKING:
     from isthmus.core.contracts import Benchmark
-    from isthmus.evaluate.scoring import Run, Scores
+    from isthmus.evaluate.scoring import Scores
 
 
 def score(
@@ -87,8 +89,6 @@ def score(
     if as_json:
         typer.echo(json.dumps(scores.to_json(), indent=2, allow_nan=False))
     else:
-        from isthmus.cli.score_display import show
-
         show(scores)
     for each in filter(None, (scores, scores.second)):
         if each.too_many_missing:
@@ -175,39 +175,9 @@ def _scored(
     if ensemble is None:
         runs = open_runs(benchmark, files)
         scores = score(benchmark, runs)
-        if len(runs) == 1 and isinstance(benchmark, JudgedBenchmark):
-            scores = replace(scores, more=judged_by(benchmark, runs[0]))
-        return _compared(benchmark, runs, scores, second) if second else scores
-    return _combined(benchmark, open_runs(benchmark, [*files, *second]), ensemble, verdicts)
-
-
-def _compared(
-    benchmark: Benchmark, runs: Sequence[Run], scores: Scores, second: list[Path]
-) -> Scores:
-    """With a second model's score beside it, and whether the difference may be chance."""
-    from isthmus.evaluate.scoring import compared, open_runs
-
-    if len(runs) > 1 or len(second) > 1:
-        raise InputError("two models are compared by one file of each; give --answers and --second")
-    return compared(benchmark, runs[0], open_runs(benchmark, second)[0], scores)
-
-
-def _combined(
-    benchmark: Benchmark, runs: Sequence[Run], ensemble: str, verdicts: Path | None
-) -> Scores:
-    """The ensemble's score, with what its members have in common."""
-    from isthmus.evaluate.ensemble import RULES, agreement, combine
-    from isthmus.evaluate.replies import read_replies
-    from isthmus.evaluate.scoring import score
-
-    rules = {rule: rule for rule in RULES}
-    if ensemble not in rules:
-        raise InputError(
-            f"--ensemble: there is no {ensemble!r}. Known: {', '.join(RULES)}."
-            f"{did_you_mean(ensemble, RULES)}"
-        )
-    if len(runs) < 2:
-        raise InputError("--ensemble combines two sets of answers; give --second FILE, too")
-    final = read_replies(verdicts, benchmark)[0] if verdicts else ()
-    made = score(benchmark, [combine(benchmark, runs, rules[ensemble], final)])
-    return replace(made, more={"ensemble": ensemble, **agreement(benchmark, runs)})
+        if isinstance(benchmark, JudgedBenchmark):
+            say_whose(benchmark, scores.n_total)
+            if len(runs) == 1:
+                scores = replace(scores, more=judged_by(benchmark, runs[0]))
+        return compared(benchmark, runs, scores, second) if second else scores
+    return combined(benchmark, open_runs(benchmark, [*files, *second]), ensemble, verdicts)

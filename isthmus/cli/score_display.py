@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from isthmus.cli.console import console, table
 
 if TYPE_CHECKING:
+    from isthmus.core.contracts import JudgedBenchmark
     from isthmus.evaluate.scoring import Scores
 
 SHOWN = 10
@@ -17,7 +20,7 @@ SHOWN = 10
 
 def show(scores: Scores) -> None:
     """A table of every column, and what the score is made of."""
-    from isthmus.evaluate.replies import shown
+    from isthmus.evaluate.matching import shown
 
     screen = console()
     say = partial(screen.print, markup=False, soft_wrap=True)
@@ -40,6 +43,17 @@ def show(scores: Scores) -> None:
         if ids:
             rest = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
             say(f"{what}: {', '.join(map(shown, ids[:SHOWN]))}{rest}")
+
+
+def say_whose(benchmark: JudgedBenchmark, questions: int) -> None:
+    """Say where the questions are no known set's, so that their number is only the file's."""
+    if getattr(benchmark.config, "data", None) is None and questions not in benchmark.published:
+        known = " or ".join(map(str, benchmark.published))
+        whose = f", not the {known} that are published" if known else ""
+        typer.echo(
+            f"note: the questions are the {questions} of the file{whose}; --data names them all",
+            err=True,
+        )
 
 
 def number(value: float | None) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from isthmus.cli.capfilt import capfilt
 from isthmus.cli.options import Overrides
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ def run(
         screen.print(f"when all parts are there: isthmus synthesize merge {settings.out}")
         return
     _say(outcome)
+
+
+app.command()(capfilt)
 
 
 @app.command()

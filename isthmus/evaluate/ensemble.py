@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from isthmus.core.contracts import Benchmark, Outcome, Reply
 from isthmus.errors import DataError, InputError
 from isthmus.evaluate.agreement import alpha
-from isthmus.evaluate.replies import matched
+from isthmus.evaluate.matching import matched
 from isthmus.evaluate.scoring import Run
 from isthmus.evaluate.sums import measures, total
 
@@ -93,9 +93,8 @@ def _judged(benchmark: Benchmark, one: Run, other: Run, verdicts: Sequence[Reply
             f"the two sets differ on {len(asked)} questions; give --verdicts, a file of a judge's "
             "final answers to them"
         )
-    final = {reply.key: reply for reply in verdicts}
     wanted = {question.key for question in asked}
-    found = matched(asked, [final[key] for key in final if key in wanted], "verdicts")
+    found = matched(asked, [reply for reply in verdicts if reply.key in wanted], "verdicts")
     run = _chosen((one,), [0] * len(one.questions))
     replies, outcomes = list(run.replies), list(run.outcomes)
     for at, reply in zip(open_ones, found, strict=True):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from isthmus.core.contracts import Reply
 from isthmus.core.data.rows import read_rows
 from isthmus.errors import DataError, WorkError
 from isthmus.evaluate.exam import Exam, Variant
-from isthmus.evaluate.replies import matched, read_replies
+from isthmus.evaluate.matching import matched
+from isthmus.evaluate.replies import read_replies
 
 SETTINGS = "evaluation.yaml"
 SCORES = "scores.json"
@@ -79,10 +81,12 @@ def write_text(file: Path, text: str) -> None:
 
 def write_bytes(file: Path, content: bytes) -> None:
     """Likewise."""
-    partial = file.with_name(file.name + ".tmp")
+    partial = file.parent / f"{file.name}.tmp"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content)
         partial.replace(file)
     except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise WorkError(f"{file}: cannot be written: {error.strerror}") from error

@@ -32,7 +32,11 @@ def read_evaluations(folders: Sequence[Path]) -> Evaluations:
     read = Evaluations()
     exams: dict[str, Exam] = {}
     entries: dict[str, dict[str, Entry]] = {}
+    given: set[Path] = set()
     for folder in folders:
+        if folder.resolve() in given:
+            raise InputError(f"{folder}: it was given twice")
+        given.add(folder.resolve())
         config = _settings(folder)
         read.title = read.title or config.title
         for exam in open_exams(config.benchmarks, config.max_questions):
@@ -48,9 +52,9 @@ def read_evaluations(folders: Sequence[Path]) -> Evaluations:
                     read.notes.append(f"{folder}: {model} has not answered {exam.name} to the end")
                     continue
                 named = entries.setdefault(exam.name, {})
-                name = model if model not in named else f"{model} ({folder.name})"
-                if name in named:
-                    raise InputError(f"{folder}: it was given twice")
+                name = model
+                for more in (folder.name, str(folder)):
+                    name = name if name not in named else f"{model} ({more})"
                 named[name] = found.named(name)
     if not entries:
         raise InputError(f"{', '.join(map(str, folders))}: nothing is answered to the end yet")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, ValidationInfo
 
 from isthmus.core.chat import AskConfig
 from isthmus.core.contracts import ChatModel, ChatParameters, Config, DataPath, Place, Recipe
@@ -17,6 +17,17 @@ MIX: Any = (
     {"type": "reasoning", "weight": 77},
 )
 """The shares of LLaVA's 158K (arXiv:2304.08485)."""
+
+
+def _folder_or_name(value: Any, info: ValidationInfo) -> Any:
+    """A folder as paths are, absolute; what is none stays as it is."""
+    if not isinstance(value, str):
+        return value
+    place = Path((info.context or {}).get("folder", "."), Path(value).expanduser()).absolute()
+    return str(place) if place.is_dir() else value
+
+
+FolderOrName = Annotated[str, BeforeValidator(_folder_or_name)]
 
 
 class ColumnsConfig(Config):
@@ -39,9 +50,14 @@ class ColumnsConfig(Config):
 class ScenesConfig(Config):
     """Where the annotation is."""
 
-    path: DataPath
+    path: DataPath | None = None
     """COCO's `captions_*.json` or `instances_*.json` (the other of its name is read, too), a folder
     that has them, or JSON lines or CSV with one scene a row."""
+    dataset: FolderOrName | None = None
+    """Instead of `path`, a dataset of Hugging Face's library: a folder of Parquet or of what
+    `save_to_disk` wrote, or a name on the hub."""
+    split: str = "train"
+    """Of the dataset."""
     images: DataPath | None = None
     """Folder of the pictures, if they are at hand: for the report, and to check their sizes."""
     columns: ColumnsConfig = ColumnsConfig()
@@ -54,6 +70,12 @@ class ScenesConfig(Config):
     else all that the file has."""
     limit: int | None = Field(default=None, ge=1)
     """Read only the first so many scenes."""
+
+    def check(self) -> Iterator[tuple[Place, str]]:
+        if self.path is None and self.dataset is None:
+            yield ("path",), "name a file of scenes, or a `dataset`"
+        elif self.path is not None and self.dataset is not None:
+            yield ("dataset",), "scenes are from a `path` or from a `dataset`; leave one out"
 
 
 class QualityConfig(Config):

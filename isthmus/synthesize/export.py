@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from isthmus.core.data.rows import read_rows
+from isthmus.core.data.lines import Lines
 from isthmus.errors import InputError, did_you_mean
 from isthmus.synthesize.folder import SAMPLES, line_of, written
 
+Row = dict[str, Any]
 ROLES = {"human": "user", "gpt": "assistant"}
 KEPT = ("id", "image", "conversations")
 BATCH = 1000
@@ -28,12 +30,15 @@ def export(folder: Path, form: str, out: Path) -> int:
         raise InputError(f"{file}: there is no dataset; run `isthmus synthesize` first")
     if not out.parent.is_dir():
         raise InputError(f"{out.parent}: there is no such folder")
-    rows = [row for row, _ in read_rows(file)] if file.stat().st_size else []
-    FORMATS[form](rows, out)
-    return len(rows)
+    return FORMATS[form](_rows(file), out)
 
 
-def as_messages(row: dict[str, Any]) -> dict[str, Any]:
+def _rows(file: Path) -> Iterator[Row]:
+    """One after another: a dataset is larger than memory need be."""
+    return (row for row, _ in Lines(file, None).read()) if file.stat().st_size else iter(())
+
+
+def as_messages(row: Row) -> Row:
     """A row as chat messages; an image is a piece of its turn's content."""
     messages = []
     for turn in row["conversations"]:
@@ -46,19 +51,27 @@ def as_messages(row: dict[str, Any]) -> dict[str, Any]:
     return {"id": row["id"], "images": [row["image"]], "messages": messages}
 
 
-def _llava(rows: list[dict[str, Any]], out: Path) -> None:
+def _llava(rows: Iterable[Row], out: Path) -> int:
+    count = 0
     with written(out) as stream:
-        kept = [{key: row[key] for key in KEPT} for row in rows]
-        stream.write(json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
+        for count, row in enumerate(rows, 1):
+            kept = {key: row[key] for key in KEPT}
+            text = json.dumps(kept, ensure_ascii=False, indent=1)
+            stream.write(f"{'[' if count == 1 else ','}\n{text}")
+        stream.write("\n]\n" if count else "[]\n")
+    return count
 
 
-def _messages(rows: list[dict[str, Any]], out: Path) -> None:
+def _messages(rows: Iterable[Row], out: Path) -> int:
+    count = 0
     with written(out) as stream:
         for row in rows:
             stream.write(line_of(as_messages(row)))
+            count += 1
+    return count
 
 
-def _parquet(rows: list[dict[str, Any]], out: Path) -> None:
+def _parquet(rows: Iterable[Row], out: Path) -> int:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -72,21 +85,19 @@ def _parquet(rows: list[dict[str, Any]], out: Path) -> None:
         [("id", text), ("image", text), ("conversations", pa.list_(turn)), ("kind", text),
          ("provenance", text)]
     )  # fmt: skip
-    part = out.with_name(f"{out.name}.part")
+    part, count, left = out.with_name(f"{out.name}.part"), 0, iter(rows)
     with pq.ParquetWriter(part, schema) as writer:
-        for batch in _batches(rows):
+        while batch := list(islice(left, BATCH)):
             flat = [{**row, "provenance": json.dumps(row["provenance"])} for row in batch]
             writer.write_table(pa.Table.from_pylist(flat, schema=schema))
+            count += len(batch)
     part.replace(out)
+    return count
 
 
-def _batches(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    yield from (rows[first : first + BATCH] for first in range(0, len(rows), BATCH))
-
-
-FORMATS: dict[str, Callable[[list[dict[str, Any]], Path], None]] = {
+FORMATS: dict[str, Callable[[Iterable[Row], Path], int]] = {
     "llava": _llava,
     "messages": _messages,
     "parquet": _parquet,
 }
-"""Name of a form -> what writes it."""
+"""Name of a form -> what writes it, and says how many."""

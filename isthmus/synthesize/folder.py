@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from isthmus.core.config import dump, load
+from isthmus.core.config import dump, load, read
+from isthmus.core.contracts import Config
 from isthmus.errors import InputError
 from isthmus.synthesize.config import SynthesisConfig
 
@@ -53,13 +54,13 @@ def written(path: Path) -> Iterator[IO[str]]:
         part.unlink(missing_ok=True)
 
 
-def save_config(config: SynthesisConfig) -> None:
-    """Write the resolved configuration into its folder, which is made."""
+def save_config(config: Config, folder: Path) -> None:
+    """Write the resolved configuration into a folder, which is made."""
     try:
-        config.out.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{config.out}: cannot be made: {error.strerror}") from None
-    with written(config.out / CONFIG) as stream:
+        raise InputError(f"{folder}: cannot be made: {error.strerror}") from None
+    with written(folder / CONFIG) as stream:
         stream.write(dump(config))
 
 
@@ -70,5 +71,10 @@ def load_config(folder: Path) -> SynthesisConfig:
         raise InputError(
             f"{folder}: no synthesis is in it (no {CONFIG}); give a folder that "
             "`isthmus synthesize CONFIG.yaml` wrote"
+        )
+    if "captioner" in read(file).values:
+        raise InputError(
+            f"{folder}: captions were written and filtered here, and `isthmus synthesize capfilt "
+            f"{file} --out {folder}` does all that can be done with it"
         )
     return load(SynthesisConfig, file).model_copy(update={"out": folder})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -69,12 +69,21 @@ class Plan:
         self.recipes: Sequence[Recipe] = [recipe.build() for recipe in config.recipes]
 
     @cached_property
+    def pools(self) -> dict[str, Sequence[int]]:
+        """Recipe -> numbers of the scenes that it may be asked about, ascending."""
+        chosen = {
+            recipe.name: recipe.select(self.scenes, self.config.seed) for recipe in self.recipes
+        }
+        every = range(len(self.scenes))
+        return {name: every if some is None else some for name, some in chosen.items()}
+
+    @cached_property
     def quotas(self) -> dict[str, int]:
         """Recipe -> how many samples are asked of it."""
         weights = {recipe.name: recipe.config.weight for recipe in self.recipes}
         if self.config.samples is None:
             most = max(weights.values())
-            return {name: round(len(self.scenes) * w / most) for name, w in weights.items()}
+            return {name: round(len(self.pools[name]) * w / most) for name, w in weights.items()}
         total = sum(weights.values())
         exact = {name: self.config.samples * w / total for name, w in weights.items()}
         made = {name: int(number) for name, number in exact.items()}
@@ -87,26 +96,36 @@ class Plan:
         """All of a shard, scene by scene. Scenes that do not suit a recipe have no job of it."""
         part = shard or Shard()
         rounds = {recipe.name: self._rounds(recipe.name) for recipe in self.recipes}
+        pools = {name: _quick(pool) for name, pool in self.pools.items()}
         for index in range(part.number - 1, len(self.scenes), part.of):
             scene = self.scenes[index]
             for recipe in self.recipes:
-                if recipe.suits(scene):
+                if index in pools[recipe.name] and recipe.suits(scene):
                     whole, chosen = rounds[recipe.name]
                     for draw in range(whole + (index in chosen)):
                         yield self._job(scene, recipe, draw)
 
     def count(self, shard: Shard | None = None) -> int:
-        """How many jobs that are, at most: recipes may suit fewer scenes."""
-        return sum(self.quotas.values()) // (shard.of if shard else 1)
+        """How many replies that takes, at most: recipes may suit fewer scenes."""
+        asking = [recipe.name for recipe in self.recipes if recipe.needs_teacher]
+        return sum(self.quotas[name] for name in asking) // (shard.of if shard else 1)
 
     def _rounds(self, name: str) -> tuple[int, frozenset[int]]:
         """How often every scene is had, and which ones once more."""
-        whole, rest = divmod(self.quotas[name], max(1, len(self.scenes)))
+        pool = self.pools[name]
+        if not pool:
+            return 0, frozenset()
+        whole, rest = divmod(self.quotas[name], len(pool))
         rng = random.Random(f"{self.config.seed}/{name}")  # noqa: S311
-        return whole, frozenset(rng.sample(range(len(self.scenes)), rest))
+        return whole, frozenset(rng.sample(pool, rest))
 
     def _job(self, scene: Scene, recipe: Recipe, draw: int) -> Job:
         id = f"{scene.id}/{recipe.name}" + (f"/{draw}" if draw else "")
         said = f"{self.config.seed}\x1f{recipe.name}\x1f{scene.id}\x1f{draw}"
         digest = hashlib.sha256(said.encode("utf-8", "surrogatepass")).digest()
         return Job(id, scene, recipe, int.from_bytes(digest[:4], "big"), draw)
+
+
+def _quick(pool: Sequence[int]) -> Container[int]:
+    """To ask whether a number is in it."""
+    return pool if isinstance(pool, range) else frozenset(pool)

@@ -51,7 +51,7 @@ def synthesize(
     check(config)
     part = shard or Shard()
     plan = Plan(config, open_scenes(config.scenes))
-    save_config(config)
+    save_config(config, config.out)
     folder = config.out if part.whole else config.out / f"shard-{part.number}-of-{part.of}"
     model = config.teacher.build()
     requests = (job.request(model, config) for job in plan.jobs(part))

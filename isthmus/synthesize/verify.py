@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isthmus.core.chat import Journal
-from isthmus.core.data.rows import read_text
 from isthmus.errors import DataError
 from isthmus.synthesize.dataset import Dataset
 from isthmus.synthesize.folder import JOURNAL, SAMPLES, line_of, load_config
@@ -50,8 +49,16 @@ def verify(folder: Path) -> int:
 
 
 def _rows(file: Path) -> Iterator[tuple[int, str]]:
-    lines = read_text(file).split("\n")
-    return ((number, line) for number, line in enumerate(lines, 1) if line)
+    """(line number, line), read as they are asked for."""
+    try:
+        with file.open(encoding="utf-8", newline="\n") as stream:
+            for number, line in enumerate(stream, 1):
+                if line := line.removesuffix("\n"):
+                    yield number, line
+    except FileNotFoundError:
+        raise DataError(f"{file}: there is no such file") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{file}: not UTF-8 text") from None
 
 
 def _difference(text: str, row: dict[str, object]) -> str:

@@ -43,6 +43,7 @@ def check_recipe(
                 _check_reading(name, recipe, again, reply, scene, seed)
             for noise in NOISE:
                 _check_noise(name, recipe, noise, scene, seed)
+    _check_selection(name, recipe, again, scenes)
     if recipe.suits(HOSTILE):
         _check_hostile(name, recipe, suited[0])
 
@@ -56,6 +57,7 @@ def _check_prompt(name: str, recipe: Recipe, again: Recipe, scene: Scene, seed: 
             f"{where}: the same scene and seed give another prompt; draw from the seed alone",
         )
         if prompt is not None:
+            promise(recipe.needs_teacher, f"{where}: a prompt, though no teacher is needed")
             last = prompt.turns[-1].role if prompt.turns else "nobody"
             promise(last == "user", f"{where}: a teacher is asked last; {last} speaks last")
 
@@ -74,6 +76,21 @@ def _check_reading(
     promise(
         list(again.read(reply, scene, seed)) == list(found),
         f"{where}: read again it is another sample; draw from the seed alone",
+    )
+
+
+def _check_selection(name: str, recipe: Recipe, again: Recipe, scenes: Sequence[Scene]) -> None:
+    """The same numbers for the same seed, each of a scene, ascending."""
+    found = recipe.select(scenes, 0)
+    if found is None:
+        return
+    promise(
+        list(again.select(iter(scenes), 0) or ()) == list(found),
+        f"{name}.select: the same scenes and seed give other numbers; draw from the seed alone",
+    )
+    promise(
+        list(found) == sorted(set(found) & set(range(len(scenes)))),
+        f"{name}.select: numbers of scenes, each once and ascending; found {list(found)[:10]}",
     )
 
 

@@ -82,6 +82,19 @@ def test_several_files_follow_one_option_or_repeat_it(tmp_path: Path) -> None:
     assert values("mm_vet", "--grades", said(tmp_path, "g", "0.5", "1"))["score"] == 75
 
 
+def test_reviews_of_no_published_set_are_said_to_be_all_that_there_is(tmp_path: Path) -> None:
+    rows = [{"question_id": n, "content": "8 4"} for n in range(90)]
+    file = write_lines(tmp_path / "r.jsonl", rows)
+    assert run("llava_bench", "--reviews", file).stderr == ""
+    write_lines(file, rows[:25])
+    result = run("llava_bench", "--reviews", file)
+    assert (result.exit_code, result.stderr) == (
+        0,
+        "note: the questions are the 25 of the file, not the 90 or 60 that are published; --data "
+        "names them all\n",
+    )
+
+
 def test_missing_values_leave_a_number_and_exit_1(tmp_path: Path) -> None:
     rows = [{"question_id": n, "content": "8 4" if n else "Sorry."} for n in range(20)]
     file = write_lines(tmp_path / "r.jsonl", rows)

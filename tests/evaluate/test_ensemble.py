@@ -48,6 +48,12 @@ def test_a_verdict_that_cannot_be_read_is_a_missing_value() -> None:
     assert (found.score, found.missing, found.n_total) == (100, (2,), 4)
 
 
+def test_two_verdicts_on_one_question_are_an_error() -> None:
+    sets = [run("AAAB"), run("ABAB")]
+    with pytest.raises(DataError, match="answered twice: 2"):
+        combine(letters(), sets, "judge", [Reply(2, "B"), Reply("2", "A")])
+
+
 def test_a_verdict_is_needed_for_every_question_on_which_two_differ() -> None:
     with pytest.raises(DataError, match="differ on 2 questions; give --verdicts"):
         combine(letters(), [run("AAAA"), run("ABAB")], "judge")

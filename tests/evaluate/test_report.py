@@ -255,6 +255,11 @@ def test_a_report_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
     result = report(tmp_path / "out", "--out", tmp_path / "out" / "evaluation.yaml" / "x.html")
     assert result.exit_code == 1
     assert "cannot be written" in result.stderr
+    for folder in (".", tmp_path):
+        result = report(tmp_path / "out", "--out", folder)
+        assert result.exit_code == 1
+        assert "cannot be written" in result.stderr
+    assert not [*Path().glob(".tmp"), *tmp_path.parent.glob("*.tmp")]
 
 
 def test_answers_that_wait_for_a_judge_can_be_looked_at(tmp_path: Path) -> None:

@@ -238,6 +238,23 @@ def test_it_fits_every_width(page: Page, small: Path, width: int) -> None:
     assert page.run("document.documentElement.scrollWidth") <= width
 
 
+def test_on_a_phone_numbers_have_most_of_a_table_and_names_are_whole(
+    page: Page, small: Path
+) -> None:
+    page.look(390, 844)
+    page.open(small)
+    table = "document.querySelector('#benchmark-1 .scroll')"
+    name = f"{table}.querySelector('tbody th')"
+    assert page.run(f"{name}.offsetWidth / {table}.offsetWidth") < 0.45
+    page.run(f"{name}.textContent = 'one-very-long-name-of-a-model-that-somebody-has-trained'")
+    assert page.run(f"{name}.scrollWidth <= {name}.offsetWidth")
+    assert page.run(f"{name}.offsetWidth / {table}.offsetWidth") < 0.45
+    page.run("document.querySelector('.card').click()")
+    bar = "document.querySelector('dialog .bar')"
+    assert page.run(f"{bar}.querySelector('.space').offsetHeight") < 30
+    assert page.run(f"{bar}.scrollWidth <= {bar}.offsetWidth")
+
+
 CONTRAST = """(() => {
   const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
   const light = (colour) => {

@@ -83,6 +83,17 @@ def test_models_are_compared_in_pairs_wherever_they_were_evaluated(
     assert pairs["one", "two"].p_value == 1
 
 
+def test_folders_of_one_name_keep_their_models_apart(
+    tmp_path: Path, benchmark: dict[str, Any]
+) -> None:
+    folders = [tmp_path / name / "out" for name in "abc"]
+    for folder in folders:
+        write_evaluation(folder, benchmark, {("one", "abc", ""): answers("abaab")})
+    (section,) = read_evaluations(folders).sections
+    names = [entry.model for entry in section.entries]
+    assert names == ["one", "one (out)", f"one ({folders[2]})"]
+
+
 def test_the_most_frequent_answer_is_that_of_the_category(
     tmp_path: Path, benchmark: dict[str, Any]
 ) -> None:
@@ -125,7 +136,7 @@ def test_folders_that_do_not_fit_are_refused(tmp_path: Path, benchmark: dict[str
     with pytest.raises(InputError, match=r"no evaluation's folder.*evaluation\.yaml"):
         read_evaluations([tmp_path])
     with pytest.raises(InputError, match="it was given twice"):
-        read_evaluations([tmp_path / "first"] * 3)
+        read_evaluations([tmp_path / "first"] * 2)
     few = write_lines(tmp_path / "few.jsonl", [{"question_id": 1, "text": "?", "answer": "a"}])
     other = {"abc": {"type": "exact_match", "data": str(few)}}
     write_evaluation(tmp_path / "second", other, {("two", "abc", ""): {1: "a"}})

@@ -112,6 +112,29 @@ def test_rows_of_a_table_with_one_image_are_one_scene(tmp_path: Path):
     assert second.instances[0].category == "cup"
 
 
+def test_rows_of_a_table_may_lie_apart(tmp_path: Path):
+    file = tmp_path / "x.csv"
+    file.write_text("id,captions\nb,One.\na,Two.\nb,Three.\n")
+    found = opened(file)
+    assert [(s.id, s.captions) for s in found] == [("b", ("One.", "Three.")), ("a", ("Two.",))]
+    assert [scene.id for scene in opened(file, limit=1)] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id,captions\na,One.\nb,Two,three.\n", "row 3: it has more cells"),
+        ("id,said\na,One.\n", "neither a column 'captions' nor 'instances'; .* Columns: id, said"),
+        ("", "neither a column 'captions'"),
+        ("id,captions\n\xff,One.\n", "not UTF-8"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_named(tmp_path: Path, text: str, said: str):
+    (tmp_path / "x.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=said):
+        opened(tmp_path / "x.csv")
+
+
 def test_the_vocabulary_is_what_the_file_has_where_that_is_not_cocos(tmp_path: Path):
     digit = {"category": "7", "bbox": [0, 0, 0.5, 0.5]}
     rows = [{"id": 1, "instances": [digit]}, {"id": 2, "instances": [DOG]}]

@@ -28,7 +28,8 @@ def scene(captions: Iterable[str] = (), **boxes: int) -> Scene:
 
 
 def lines(file: Path, rows: Iterable[Any]) -> Path:
-    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    with file.open("w") as stream:
+        stream.writelines(f"{json.dumps(row)}\n" for row in rows)
     return file
 
 

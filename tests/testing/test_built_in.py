@@ -40,12 +40,19 @@ TOWER = {
     "max_position_embeddings": 20,
 }
 SIZES = {"dim": 24, "layers": 2, "heads": 4, "hidden": 48}
-FORMER = {"type": "qformer", **SIZES, "queries": 3, "positions": 20, "dropout": 0.0}
+BERT = {**SIZES, "positions": 20, "dropout": 0.0, "tokenizer": TRAINED}
+READERS: list[tuple[str, dict[str, Any]]] = [
+    ("connector", {"type": "qformer", "queries": 3, "text": "objective", **BERT}),
+    ("llm", {"type": "med", **BERT}),
+    ("text_encoder", {"type": "bert", "cross": True, "alone": 1, **BERT}),
+]
+"""Parts that objectives on matches run, each in a model of its own."""
 ELSEWHERE = {"objective": {"dpo"}, "tuner": {"norms"}}
 """Parts that are tried beside their other tests, since they need a model of their own."""
 PARTS: dict[str, list[dict[str, Any]]] = {
     "template": [
         {"type": "plain"},
+        {"type": "plain", "end": "text"},
         {"type": "plain", "images_before_start": True},
         {"type": "bare"},
         {"type": "bare", "before": "Question: ", "after": " Answer:"},
@@ -75,13 +82,18 @@ PARTS: dict[str, list[dict[str, Any]]] = {
         {"type": "itc", "dim": 8},
         {"type": "itm"},
         {"type": "itg"},
+        {"type": "itg", "smoothing": 0.1},
+        {"type": "mlm"},
+        {"type": "mlm", "share": 0.5},
         {"type": "mix", "of": [{"type": "itc"}, {"type": "itm", "weight": 2.0}, {"type": "itg"}]},
+        {"type": "mix", "of": ["itc", "itm", "mlm"], "momentum": {"queue": 8, "warmup": 4}},
     ],
     "text_encoder": [
         {"type": "clip", "config": TOWER, "tokenizer": TRAINED},
         {"type": "siglip", "config": TOWER | {"projection_size": 16}, "tokenizer": TRAINED},
-        {"type": "bert", **SIZES, "positions": 20, "dropout": 0.0, "tokenizer": TRAINED},
-        {"type": "bert", **SIZES, "positions": 20, "cross": True, "tokenizer": TRAINED},
+        {"type": "bert", **BERT},
+        {"type": "bert", **BERT, "cross": True},
+        {"type": "bert", **BERT, "cross": True, "alone": 1},
     ],
     "tuner": [
         {"type": "frozen"},
@@ -159,14 +171,13 @@ def test_objective_conforms(part: dict[str, Any]) -> None:
     if "llm" in config.needs:
         check_objective(config)
         return
-    parts: dict[str, Any] = {"encoder": tiny_encoder_config()}
-    if "connector" in config.needs:
-        former = FORMER | {"text": "objective", "tokenizer": TRAINED}
-        parts["connector"] = validate_part("connector", former)
-    else:
-        parts["text_encoder"] = validate_part("text_encoder", PARTS["text_encoder"][0])
-    model = build_model(ModelConfig(**parts), texts=tiny_texts)
-    check_objective(config, model, samples())
+    made = [validate_part(kind, fields) for kind, fields in READERS]
+    if "text_encoder" in config.needs:
+        made = [validate_part("text_encoder", PARTS["text_encoder"][0])]
+    for reader in made:
+        parts: Any = {"encoder": tiny_encoder_config(), reader.owner.kind: reader}
+        model = build_model(ModelConfig(**parts), texts=tiny_texts)
+        check_objective(config, model, samples())
 
 
 @pytest.mark.parametrize("part", PARTS["text_encoder"], ids=str)

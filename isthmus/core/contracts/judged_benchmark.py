@@ -34,6 +34,9 @@ class JudgedBenchmark(Benchmark, ABC):
     schema: ClassVar[Mapping[str, Any] | None] = None
     """JSON Schema of a reply, an object, for judges that keep to one. Its numbers in their order
     are the first line of what `verdict` is given, its texts the lines that follow."""
+    published: ClassVar[tuple[int, ...]] = ()
+    """How many questions each set has that is known without the benchmark's own data; reviews of
+    another number of them are of somebody's own."""
     rivals: ClassVar[tuple[str, str] | None] = None
     """The counts of what an inquiry shows first and second, where a judge compares two answers."""
 

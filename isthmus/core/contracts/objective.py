@@ -286,6 +286,9 @@ class Objective(Part, nn.Module, ABC):
         before anything else. Raises PartError for a model that it cannot run on.
         """
 
+    def after_step(self, model: Any) -> None:
+        """Asked when the optimizer has moved the weights, which are as processes hold them."""
+
     @property
     def each(self) -> Sequence[Objective]:
         """The objectives that it is made of, in order: itself, unless it mixes several."""

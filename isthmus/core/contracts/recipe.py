@@ -63,9 +63,19 @@ class Recipe(Part, ABC):
         said = "\x1f".join([self.name, str(settings), *self.texts])
         return hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()[:16]
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a teacher is asked at all; False where `prompt` is always None."""
+        return True
+
     def suits(self, scene: Scene) -> bool:
         """Whether it can make a sample of this scene."""
         return bool(scene.captions or scene.instances)
+
+    def select(self, scenes: Iterable[Scene], seed: int) -> Sequence[int] | None:
+        """Numbers of the scenes that it makes samples of, ascending, where that depends on all of
+        them; None for whichever `suits` takes. Scenes are read as they are asked for."""
+        return None
 
     @abstractmethod
     def prompt(self, scene: Scene, seed: int, *, structured: bool) -> Prompt | None:

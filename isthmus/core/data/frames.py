@@ -8,13 +8,49 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from isthmus.core.data.paths import inside
+from pydantic import Field, PositiveInt
+
+from isthmus.core.contracts import Config
+from isthmus.core.data.conversations import checked_list, image_names
+from isthmus.core.data.paths import check_name, inside
 from isthmus.errors import DataError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Endings of the files that are frames; what else lies in a folder is passed over."""
+
+
+class FrameConfig(Config):
+    """Which frames of a video are looked at, and how they stand in a text."""
+
+    frames: PositiveInt = 8
+    """Frames that are looked at: the middles of so many stretches of equal length. Of a video
+    with fewer, all."""
+    fps: float = Field(default=1.0, gt=0)
+    """Frames in a second of a video, where its record has no `fps`."""
+    timestamps: bool = True
+    """Write the second of every frame before it, as text."""
+
+
+def frames_of(
+    record: Mapping[str, Any], root: Path, settings: FrameConfig, origin: str
+) -> tuple[list[str], list[str]]:
+    """Paths below `root` of the frames of a record's `video` that are looked at, and what stands
+    before each (`1.50s: `). Raises DataError."""
+    video = record.get("video")
+    if isinstance(video, list):
+        names = image_names(checked_list(video, origin, "video"), origin)
+    else:
+        names = frames_in(root, check_name(video, origin), origin)
+    fps = record.get("fps", settings.fps)
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < 1e6:
+        raise DataError(f"{origin}: `fps` is a number of frames a second; found {fps!r:.60}")
+    numbers = sampled(len(names), settings.frames)
+    stamps = [f"{number / fps:.2f}s: " if settings.timestamps else "" for number in numbers]
+    return [names[number] for number in numbers], stamps
 
 
 def frames_in(root: Path, name: str, origin: str) -> list[str]:

@@ -32,6 +32,8 @@ T = TypeVar("T")
 VECTORS = "vectors"
 """Under what name objectives leave pictures, (matches dim) or (matches queries dim), and texts,
 (matches dim), of which the best product says how alike they are."""
+EVERYONE = "everyone"
+"""Under what name the matches of all processes stand."""
 SIMILARITIES = "similarities"
 """Under what name they leave logits (matches all) of their pictures with all texts, and of their
 texts with all pictures."""
@@ -57,7 +59,7 @@ class Matches:
     a process busy.
 
     `keys` (matches 3) int64: of each match its image's, its text's and its sample's, as `Match` has
-    them; `num_words` the texts' tokens, those around them counted in. `memo`, where there is one,
+    them; `lengths` the texts' tokens, those around them counted in. `memo`, where there is one,
     keeps what several objectives would compute alike, and what one leaves for another.
     """
 
@@ -66,13 +68,18 @@ class Matches:
     keys: Tensor
     samples: tuple[str, ...]
     num_tokens: int
-    num_words: int
+    lengths: tuple[int, ...]
     weight: float
     memo: dict[str, Any] | None = field(default=None, repr=False, compare=False)
 
     @property
     def num_images(self) -> int:
         return len(self.images)
+
+    @property
+    def num_words(self) -> int:
+        """Tokens of all texts."""
+        return sum(self.lengths)
 
     def to(self, device: torch.device) -> Matches:
         return replace(
@@ -137,7 +144,7 @@ class MatchPreparer(Preparer):
             keys=torch.tensor(keys, dtype=torch.long),
             samples=tuple(match.id for match in examples),
             num_tokens=sum(match.num_tokens for match in examples),
-            num_words=sum(len(match.ids) for match in examples),
+            lengths=tuple(len(match.ids) for match in examples),
             weight=float(len(examples)),
         )
 

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from isthmus.core.contracts import Question
 from isthmus.core.data.rows import read_rows
 from isthmus.errors import DataError
+
+Row = Mapping[str, Any]
 
 ID_FIELDS = ("question_id", "id")
 PROMPT_FIELDS = ("text", "question", "prompt")
@@ -20,13 +22,16 @@ OPTION_FIELDS = ("options", "choices")
 LABEL_FIELDS = ("category", "labels", "type")
 
 
-def read_question_file(file: Path) -> list[Question]:
+def read_question_file(
+    file: Path, written: Callable[[Row, str], Row] = lambda row, origin: row
+) -> list[Question]:
     """Every row as a question; several fields may be called as the lists above say, and those of
-    images, references, options and labels hold one value or a list. Raises DataError."""
+    images, references, options and labels hold one value or a list. `written` is given each row and
+    its origin, and may write it otherwise. Raises DataError."""
     questions: list[Question] = []
     seen: dict[str, str] = {}
     for row, origin in read_rows(file):
-        question = _question(row, origin)
+        question = _question(written(row, origin), origin)
         if question.key in seen:
             raise DataError(f"{origin}: the id {question.id!r} is that of {seen[question.key]}")
         seen[question.key] = origin

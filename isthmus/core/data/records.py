@@ -12,6 +12,7 @@ import json
 import re
 from array import array
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from isthmus.errors import DataError
 Record = dict[str, Any]
 Span = tuple[int, int]
 
+HEAD = 1 << 16
+"""Bytes in which a list's bracket is looked for."""
+_MARK = b"\xef\xbb\xbf"
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -34,19 +38,23 @@ class Records:
         self, file: Path, limit: int | None, check: Callable[[Record, str], object]
     ) -> None:
         self.file = file
-        data = _read(file)
-        self.fingerprint = hashlib.sha256(data + f"|{limit}".encode()).hexdigest()
-        self.is_list = data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-        self.word = "record" if self.is_list else "line"
         self.numbers, self.begins, self.lengths = array("Q"), array("Q"), array("Q")
-        parse = _list_records if self.is_list else _line_records
-        for number, record, (begin, length) in parse(data, file):
-            if limit is not None and len(self.begins) >= limit:
-                break
-            self.numbers.append(number)
-            self.begins.append(begin)
-            self.lengths.append(length)
-            check(mapping(record, self._name(number)), self._name(number))
+        with _opened(file) as stream:
+            digest = hashlib.file_digest(stream, "sha256")
+            digest.update(f"|{limit}".encode())
+            self.fingerprint = digest.hexdigest()
+            stream.seek(0)
+            self.is_list = stream.read(HEAD).lstrip(_MARK + b" \t\r\n").startswith(b"[")
+            self.word = "record" if self.is_list else "line"
+            stream.seek(0)
+            parse = _list_records if self.is_list else _line_records
+            for number, record, (begin, length) in parse(stream, file):
+                if limit is not None and len(self.begins) >= limit:
+                    break
+                self.numbers.append(number)
+                self.begins.append(begin)
+                self.lengths.append(length)
+                check(mapping(record, self._name(number)), self._name(number))
         if not self.begins:
             raise DataError(f"{file}: no record in it")
 
@@ -70,9 +78,9 @@ class Records:
         return f"{self.file}, {self.word} {number}"
 
 
-def _read(file: Path) -> bytes:
+def _opened(file: Path) -> BufferedReader:
     try:
-        return file.read_bytes()
+        return file.open("rb")
     except FileNotFoundError:
         raise DataError(f"{file}: there is no such file") from None
     except OSError as error:
@@ -86,25 +94,27 @@ def mapping(record: Any, origin: str) -> Record:
     return record
 
 
-def _line_records(data: bytes, file: Path) -> Iterator[tuple[int, Any, Span]]:
+def _line_records(stream: BufferedReader, file: Path) -> Iterator[tuple[int, Any, Span]]:
     """(line number, record, (begin, length) in bytes) of JSONL; empty lines are passed over."""
-    begin = 3 if data.startswith(b"\xef\xbb\xbf") else 0
-    for number, line in enumerate(data[begin:].split(b"\n"), start=1):
+    begin = 0
+    for number, whole in enumerate(stream, start=1):
+        mark = len(_MARK) if number == 1 and whole.startswith(_MARK) else 0
+        line = whole.removesuffix(b"\n")[mark:]
         if line.strip():
             try:
-                yield number, json.loads(line), (begin, len(line))
+                yield number, json.loads(line), (begin + mark, len(line))
             except ValueError as error:
                 raise DataError(
                     f"{file}, line {number}: not JSON ({reason(error)}). Write one record per "
                     "line, or all of them in one list [...]"
                 ) from None
-        begin += len(line) + 1
+        begin += len(whole)
 
 
-def _list_records(data: bytes, file: Path) -> Iterator[tuple[int, Any, Span]]:
-    """(number, record, (begin, length) in bytes) of a JSON list."""
+def _list_records(stream: BufferedReader, file: Path) -> Iterator[tuple[int, Any, Span]]:
+    """(number, record, (begin, length) in bytes) of a JSON list, which is read at once."""
     try:
-        text = data.decode("utf-8")
+        text = stream.read().decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not UTF-8 text at byte {error.start}") from None
     decoder = json.JSONDecoder()
@@ -135,4 +145,6 @@ def reason(error: ValueError) -> str:
     """Why text is no JSON."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at line {error.lineno}, column {error.colno}"
-    return "not UTF-8 text"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8 text"
+    return "a number with too many digits"

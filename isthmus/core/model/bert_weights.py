@@ -1,23 +1,18 @@
-"""A BERT's sizes and weights: written out, or out of a published BERT or BLIP."""
+"""A BERT's weights, out of a published BERT or BLIP."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import torch
-from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from isthmus.core.contracts import PartConfig, Place
-from isthmus.core.model.bert import Bert, BertShape, WordHead
+from isthmus.core.model.bert import Bert
+from isthmus.core.model.bert_config import BLIP, BertConfig
 from isthmus.core.model.pretrained import label, load_published, published_config, read_tensors
-from isthmus.core.model.tokenizer import BpeConfig
+from isthmus.core.model.word_head import WordHead
 from isthmus.errors import PartError
 
-BASE = {"dim": 768, "layers": 12, "heads": 12, "hidden": 3072, "positions": 512}
-"""Sizes of what is built from scratch, where none are given."""
-BERT, BLIP = "bert", "blip"
 _ATTENTION = {
     "self.query": "q_proj",
     "self.key": "k_proj",
@@ -37,87 +32,6 @@ _LAYERS = {
 _HEAD = {"transform.dense": "layer", "transform.LayerNorm": "norm"}
 _READERS, _WRITER = ("text_encoder.", "text_model."), "text_decoder."
 """What a BLIP calls the BERT that reads, and the one that writes."""
-
-
-class BertConfig(PartConfig):
-    """Sizes of a part that is a BERT, or whose weights it begins from."""
-
-    model: str | None = None
-    """Hub id (`bert-base-uncased`) or folder of what it begins from; absent, weights are drawn."""
-    dim: PositiveInt | None = None
-    """Width; absent, that of `model`, or 768."""
-    layers: PositiveInt | None = None
-    """Blocks; absent, those of `model`, or 12."""
-    heads: PositiveInt | None = None
-    """Attention heads; absent, those of `model`, or 12."""
-    hidden: PositiveInt | None = None
-    """Width inside feed-forward layers; absent, that of `model`, or 3072."""
-    positions: PositiveInt | None = None
-    """Longest text in tokens, longer ones are cut; absent, that of `model`, or 512."""
-    words: PositiveInt | None = None
-    """Rows of the word table; absent, as many as there are tokens."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Dropout while it trains: of hidden states, and of attention weights."""
-    tokenizer: str | BpeConfig | None = None
-    """Hub id or folder; `{vocab_size: 512}` trains one on the run's own text; absent, that of
-    `model`."""
-
-    @property
-    def pretrained(self) -> str | None:
-        return self.model
-
-    def check(self) -> Iterator[tuple[Place, str]]:
-        dim, heads = (getattr(self, name) or BASE[name] for name in ("dim", "heads"))
-        if self.model is not None:
-            for name in (*BASE, "words"):
-                if getattr(self, name) is not None:
-                    yield (name,), "comes with `model`; leave one of the two out"
-        elif dim % heads:
-            yield ("heads",), f"{heads} heads cannot share {dim} numbers; write a divisor"
-        if not (self.model or self.tokenizer or self.words):
-            yield (
-                ("tokenizer",),
-                "a BERT from scratch needs one: `bert-base-uncased`, another hub id, a folder, or "
-                "{vocab_size: 512} to train one on the run's own text",
-            )
-
-    def written_out(self, shape: BertShape) -> dict[str, Any]:
-        """What of a blueprint follows from the shape."""
-        sizes = {name: getattr(shape, name) for name in (*BASE, "words")}
-        trained = self.tokenizer if isinstance(self.tokenizer, BpeConfig) else None
-        return sizes | {"model": None, "tokenizer": trained}
-
-
-def sizes_of(config: BertConfig, families: tuple[str, ...] = (BERT,)) -> dict[str, Any]:
-    """Arguments of a BertShape, as far as they follow from sizes, or from `model`."""
-    if config.model is None:
-        sizes = {name: getattr(config, name) or usual for name, usual in BASE.items()}
-        return sizes | {"words": config.words or 0}
-    said = published_config(config, config.model)
-    family = said.get("model_type")
-    if family not in families:
-        raise PartError(
-            f"{label(config)}: {config.model} is a {family!r} model; this one begins from a "
-            f"{' or a '.join(families)}"
-        )
-    from transformers import BertConfig as Published
-    from transformers import BlipConfig
-
-    found: Any = Published.from_dict(said)
-    if family == BLIP:
-        found = BlipConfig.from_dict(said).text_config
-    if found.hidden_act != "gelu":
-        raise PartError(
-            f"{label(config)}: {config.model} has {found.hidden_act!r} layers, not gelu"
-        )
-    return {
-        "dim": found.hidden_size,
-        "layers": found.num_hidden_layers,
-        "heads": found.num_attention_heads,
-        "hidden": found.intermediate_size,
-        "positions": found.max_position_embeddings,
-        "words": found.vocab_size,
-    }
 
 
 def fill(config: BertConfig, bert: Bert, head: WordHead | None = None) -> None:

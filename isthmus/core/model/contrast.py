@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,13 @@ class Everyone:
         alike = (mine[:, None, :2] == everyone[None, :, :2]).any(dim=2)
         return Everyone(ranks, everyone, own, ~alike)
 
+    def beside(self, keys: Tensor, real: Tensor) -> Everyone:
+        """With more columns: matches that are not of this step, `keys` (more 3), as far as they are
+        `real` (more)."""
+        mine = self.keys[self.own]
+        alike = (mine[:, None, :2] == keys[None, :, :2]).any(dim=2)
+        return replace(self, others=torch.cat([self.others, ~alike & real], dim=1))
+
     def mine(self, rows: Tensor) -> Tensor:
         """The rows of this process's matches, as far as they count."""
         return rows[: len(self.own)]
@@ -51,12 +58,24 @@ class Everyone:
     def _counts(self) -> Tensor:
         return self.others.scatter(1, self.own[:, None], True)
 
-    def cross_entropy(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+    def cross_entropy(self, scores: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(rows all) logits -> the sum of the rows' losses, and how many rows score their own match
-        highest (ties among unequal matches are wrong)."""
+        highest (ties among unequal matches are wrong). Of `targets` (rows all) every row is a
+        share for each match; absent, the right one has all."""
         masked = self.masked(scores.float())
-        lost = functional.cross_entropy(masked, self.own, reduction="sum")
+        if targets is None:
+            lost = functional.cross_entropy(masked, self.own, reduction="sum")
+        else:
+            logs = masked.log_softmax(dim=1).masked_fill(~self._counts(), 0.0)
+            lost = -(targets * logs).sum()
         return lost, self.hits(masked)
+
+    def targets(self, scores: Tensor, share: Tensor) -> Tensor:
+        """(rows all) logits -> of every row a `share` (1) by their likelihoods, and the rest for
+        the right one."""
+        likely = self.masked(scores.float()).softmax(dim=1)
+        right = torch.zeros_like(likely).scatter(1, self.own[:, None], 1.0)
+        return share * likely + (1 - share) * right
 
     def hits(self, masked: Tensor) -> Tensor:
         """How many rows score their own match highest."""

@@ -23,9 +23,13 @@ def draw(logits: Tensor, allowed: Tensor, noise: Tensor) -> tuple[Tensor, Tensor
 
 def gumbel(rows: Tensor, columns: Tensor, salt: Tensor) -> Tensor:
     """(rows) and (columns) int64 keys -> (rows columns) fp32 noise."""
+    return -(-uniform(rows, columns, salt).log()).log()
+
+
+def uniform(rows: Tensor, columns: Tensor, salt: Tensor) -> Tensor:
+    """(rows) and (columns) int64 keys -> (rows columns) fp32 numbers between 0 and 1."""
     mixed = _mix(_mix(rows + salt)[:, None] ^ columns[None])
-    uniform = ((mixed >> (64 - BITS)) & (2**BITS - 1)).float().add(0.5) / 2**BITS
-    return -(-uniform.log()).log()
+    return ((mixed >> (64 - BITS)) & (2**BITS - 1)).float().add(0.5) / 2**BITS
 
 
 def _mix(keys: Tensor) -> Tensor:

@@ -3,8 +3,10 @@
 Knows the contracts, and no file format, recipe or teacher.
 """
 
+from isthmus.core.scene.balance import balanced
 from isthmus.core.scene.nouns import Noun, noun_of, spelt
 from isthmus.core.scene.objects import COCO, object_words, objects_in
+from isthmus.core.scene.phrases import noun_phrases
 from isthmus.core.scene.prompt_files import PromptFiles
 from isthmus.core.scene.protocol import (
     FORMAT,
@@ -24,7 +26,9 @@ __all__ = [
     "Noun",
     "PromptFiles",
     "TaughtRecipe",
+    "balanced",
     "noun_of",
+    "noun_phrases",
     "object_words",
     "objects_in",
     "read_answer",

@@ -176,6 +176,7 @@ class Engine:
             self._refuse(step, batches, bad, norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.root.objective.after_step(self.root.model)
         self.recompute.step_done()
         return StepResult(
             loss=shared[0],

@@ -129,7 +129,8 @@ def make_engine(
     """What takes the stage's steps, going on from the checkpoint where there is one."""
     config, objective = stage.config, stage.objective
     groups = [group for item in tuned for group in item.groups]
-    if parameters := dict(objective.named_parameters()):
+    learning = {name: p for name, p in objective.named_parameters() if p.requires_grad}
+    if parameters := learning:
         groups.append(ParameterGroup("objective", parameters))
     if not groups:
         raise PartError(

@@ -128,7 +128,8 @@ def table(
         )
     if own := _count(objective):
         name = getattr(objective, "name", "")
-        rows.append(PartRow("objective", name, "full", own, own, optimizer.lr))
+        learning = _count(objective, learning=True)
+        rows.append(PartRow("objective", name, "full", own, learning, optimizer.lr))
     return rows
 
 

@@ -171,12 +171,12 @@ def _notes(section: Section) -> Iterator[str]:
         if not entry.scores:
             yield f"{entry.model}: no judge has read the answers yet, so there is no score."
             continue
-        missing = set(entry.scores.missing)
-        unread = [id for id in entry.scores.invalid if id not in missing]
+        missing, total = set(entry.scores.missing), entry.scores.n_total
+        unread = sum(id not in missing for id in entry.scores.invalid)
         if unread:
-            yield f"{entry.model}: {len(unread)} answers could not be read; they count as wrong."
+            yield f"{entry.model}: unreadable, and wrong: {unread:,} of {total:,} answers."
         if missing:
-            yield f"{entry.model}: {len(missing)} values are missing, and in no number."
+            yield f"{entry.model}: missing, and in no number: {len(missing):,} of {total:,} values."
 
 
 def _part(name: str) -> str:

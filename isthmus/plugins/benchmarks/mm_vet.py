@@ -24,6 +24,8 @@ from isthmus.core.data.rows import one_file, read_object
 from isthmus.core.data.rules import read_rules, rule_for
 from isthmus.errors import DataError
 
+IDS = [f"v1_{number}" for number in range(218)]
+"""The ids of its questions."""
 GRADE = re.compile(r"(0(\.[0-9]+)?|1(\.0+)?)\.?")
 
 TASK = (
@@ -48,6 +50,7 @@ class MmVet(JudgedBenchmark, name="mm_vet"):
     columns = ("rec", "ocr", "know", "gen", "spat", "math")
     reply_fields = ("score", "content", "text")
     schema = SCHEMA
+    published = (len(IDS),)
 
     class Config(JudgedBenchmark.Config):
         """Settings of `mm_vet`."""
@@ -78,11 +81,15 @@ class MmVet(JudgedBenchmark, name="mm_vet"):
         return [_question(id, row, f"{file}, {id}") for id, row in read_object(file).items()]
 
     def reviewed(self, replies: Sequence[Reply]) -> Sequence[Question]:
-        """The questions of the data; without, those that the grades are of."""
+        """The questions of the data; without, those that the grades are of. Grades of most of
+        MM-Vet's are of MM-Vet, and must be of all."""
         if self.config.data is not None:
             return self.questions()
-        by_id = {reply.id: reply for reply in replies}
-        return [Question(id, labels=_labels(reply.fields)) for id, reply in by_id.items()]
+        by_id = {reply.key: reply for reply in replies}
+        labels = {key: _labels(reply.fields) for key, reply in by_id.items()}
+        if 2 * len(by_id) > len(IDS) and by_id.keys() <= set(IDS):
+            return [Question(id, labels=labels.get(id, ())) for id in IDS]
+        return [Question(reply.id, labels=labels[key]) for key, reply in by_id.items()]
 
     def described(self, question: Question) -> dict[str, Any]:
         return {"capability": [label for label in question.labels if "+" not in label]}

@@ -6,6 +6,7 @@ that mostly come with what is there; each way is a split.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -28,6 +29,7 @@ from isthmus.errors import DataError
 
 SPLITS = ("random", "popular", "adversarial")
 NEGATIONS = {"no", "not"}
+EDGES = re.compile(r"^[\W_]+|[\W_]+$")
 INSTRUCTION = "Answer yes or no, in one word."
 
 
@@ -35,6 +37,8 @@ class Pope(Benchmark, name="pope"):
     """Objects that a model makes up: F1 of "yes", accuracy, precision, recall, yes-ratio."""
 
     columns = SPLITS
+    reply_fields = ("answer", "text")
+    numbered = True
 
     class Config(Benchmark.Config):
         """Settings of `pope`."""
@@ -88,13 +92,15 @@ class Pope(Benchmark, name="pope"):
 
     def select(self, replies: Sequence[Reply]) -> Sequence[Reply]:
         """Those to these splits, by the ids of LLaVA's merged file; or by the split's own ids,
-        which begin with 1 in each, where the file has none of the merged ones."""
+        which begin with 1 in each, where the file has none of the merged ones. Where a reply has
+        the words that it answers, they must be the question's."""
         wanted = {question.key: question for question in self.questions()}
         if any(reply.key in wanted for reply in replies):
             others = {str(id) for id in self.merged.values()} - wanted.keys()
-            return [reply for reply in replies if reply.key not in others]
-        by_number = dict(zip(self._numbers(), wanted.values(), strict=True))
-        return [self._renamed(reply, by_number) for reply in replies]
+            replies = [reply for reply in replies if reply.key not in others]
+        else:
+            wanted = dict(zip(self._numbers(), wanted.values(), strict=True))
+        return [_named(reply, wanted.get(reply.key)) for reply in replies]
 
     @cached_property
     def merged(self) -> dict[tuple[str, str, str], Id]:
@@ -127,20 +133,6 @@ class Pope(Benchmark, name="pope"):
     def _numbers(self) -> list[str]:
         return [str(row.get("question_id")) for row, _ in self._rows(self.splits[0])]
 
-    def _renamed(self, reply: Reply, questions: dict[str, Question]) -> Reply:
-        """A reply by the split's own ids, under the id that the question has here."""
-        question = questions.get(reply.key)
-        if question is None:
-            return reply
-        asked = str(reply.fields.get("prompt", reply.fields.get("question", "")))
-        words = question.prompt.partition("\n")[0]
-        if asked and words.lower() not in asked.lower():
-            raise DataError(
-                f"{reply.origin}: it answers {asked!r:.60}, but question {reply.id} of "
-                f"{self.splits[0]} is {words!r}; are these answers to another split?"
-            )
-        return replace(reply, id=question.id)
-
 
 COUNTS = ("n", "right", "tp", "fp", "fn", "yes")
 
@@ -155,6 +147,20 @@ def _rates(n: float, right: float, tp: float, fp: float, fn: float, yes: float) 
     }
 
 
+def _named(reply: Reply, question: Question | None) -> Reply:
+    """A reply under the id that its question has here."""
+    if question is None:
+        return reply
+    asked = str(reply.fields.get("prompt", reply.fields.get("question", "")))
+    words = question.prompt.partition("\n")[0]
+    if asked and words.lower() not in asked.lower():
+        raise DataError(
+            f"{reply.origin}: it answers {asked!r:.60}, but question {reply.id} of "
+            f"{question.labels[0]} is {words!r}; are these answers to another split?"
+        )
+    return replace(reply, id=question.id)
+
+
 def _asked(row: dict[str, Any], split: Any) -> tuple[str, str, str]:
     """What makes a question: its split, image, and words without the instruction below them."""
     words = str(row.get("text", "")).partition("\n")[0]
@@ -165,7 +171,7 @@ def pope_reads(reply: str) -> str | None:
     """As POPE's authors read an answer: no, if its first sentence has the word no or not, else
     yes. One without any word says neither."""
     words = reply.partition(".")[0].replace(",", "").lower().split()
-    said = {word.strip("\"'!?;:()*") for word in words} - {""}
+    said = {EDGES.sub("", word) for word in words} - {""}
     if not said:
         return None
     return "no" if said & NEGATIONS else "yes"

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from isthmus import hookimpl
-from isthmus.core.contracts import Benchmark, DataPath, Id, Outcome, Place, Question
+from isthmus.core.contracts import Benchmark, DataPath, Id, Outcome, Place, Question, Reply
 from isthmus.core.data.rows import one_file, read_json, read_object
 from isthmus.errors import DataError
 
@@ -41,6 +42,8 @@ class Vqa(Benchmark, name="vqa"):
 
     Answers and people's words are compared after VQA's official normalisation. Where there is
     one right answer alone (GQA), it must be met, capitals and a final stop aside."""
+
+    reply_fields = ("text", "answer", "prediction")
 
     class Config(Benchmark.Config):
         """Settings of `vqa`."""
@@ -83,6 +86,17 @@ class Vqa(Benchmark, name="vqa"):
             form = "not as VQAv2, TextVQA or GQA have their answers"
             raise DataError(f"{file}: {form} ({error!r})") from None
 
+    def select(self, replies: Sequence[Reply]) -> Sequence[Reply]:
+        """Under their questions' ids also those by the image and what was asked of it, as LLaVA
+        has its answers to TextVQA."""
+        questions = self.questions()
+        if {question.key for question in questions} & {reply.key for reply in replies}:
+            return replies
+        by_image: dict[str, list[Question]] = {}
+        for question in questions:
+            by_image.setdefault(question.cluster, []).append(question)
+        return [_named(reply, by_image.get(reply.key, [])) for reply in replies]
+
     def outcome(self, question: Question, reply: str) -> Outcome:
         given = question.references
         if len(given) == 1:
@@ -90,6 +104,19 @@ class Vqa(Benchmark, name="vqa"):
             return Outcome.of(said or None, right=said == given[0].lower())
         said = normalised(reply)
         return Outcome.of(said or None, right=soft_accuracy(said, list(map(normalised, given))))
+
+
+def _named(reply: Reply, asked: list[Question]) -> Reply:
+    """A reply under the id of the question whose words its prompt has, which then is no other's;
+    of several that it has, the longest."""
+    prompt = str(reply.fields.get("prompt", "")).lower()
+    words = {question: question.prompt.partition("\n")[0].lower() for question in asked}
+    found = [question for question in asked if words[question] and words[question] in prompt]
+    if not found:
+        return reply
+    best = max(found, key=lambda question: len(words[question]))
+    asked.remove(best)
+    return replace(reply, id=best.id)
 
 
 def soft_accuracy(said: str, given: Sequence[str]) -> float:

@@ -17,14 +17,16 @@ from isthmus.core.contracts import (
     CrossAttentionStates,
     Segments,
 )
-from isthmus.core.model.bert import Bert, BertShape, Sight, WordHead, Written
+from isthmus.core.model.bert import Bert, BertShape, Sight, Written
+from isthmus.core.model.bert_config import BERT, BLIP, BertConfig, sizes_of
 from isthmus.core.model.bert_reader import GROUNDED, BertReader
-from isthmus.core.model.bert_weights import BERT, BLIP, BertConfig, fill, sizes_of
+from isthmus.core.model.bert_weights import fill
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.layout import Layout
 from isthmus.core.model.match_reader import ReadsMatches
 from isthmus.core.model.pretrained import label
 from isthmus.core.model.tokenizer import Texts, choose_tokenizer
+from isthmus.core.model.word_head import WordHead
 from isthmus.errors import InputError
 
 WRITTEN = "[DEC]"

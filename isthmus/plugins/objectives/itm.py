@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isthmus import hookimpl
-from isthmus.core.contracts import ConnectorText, Loss, Matcher, PartConfig, Preparer, Tools
-from isthmus.core.data.matches import SIMILARITIES, Matches, MatchPreparer
+from isthmus.core.contracts import ConnectorText, Loss, Matcher, Preparer, Tools
+from isthmus.core.data.matches import EVERYONE, SIMILARITIES, Matches, MatchPreparer
 from isthmus.core.model.blocks import Picture, idle
 from isthmus.core.model.contrast import Everyone
 from isthmus.core.model.draw import draw_scaled
-from isthmus.core.model.match_reader import needs_reader, picture, reader_among, reader_of
+from isthmus.core.model.match_reader import MatchesConfig, picture, reader_of
 from isthmus.core.model.mining import draw, gumbel
 from isthmus.core.model.qformer_weights import fill_head
 
@@ -34,22 +34,16 @@ class ImageTextMatching(Matcher, name="itm"):
     accumulates: ClassVar[bool] = False
     follows: ClassVar[frozenset[str]] = frozenset({"itc"})
 
-    class Config(Matcher.Config):
+    class Config(MatchesConfig):
         """Settings of `itm`."""
 
         model: str | None = None
-        """Hub id or folder of a BLIP-2 that compares pictures and texts, whose head it begins with
-        (`Salesforce/blip2-itm-vit-g`); absent, it is drawn."""
+        """Hub id or folder of a BLIP-2 or a BLIP that compares pictures and texts, whose head it
+        begins with (`Salesforce/blip2-itm-vit-g`); absent, it is drawn."""
 
         @property
         def pretrained(self) -> str | None:
             return self.model
-
-        def runs(self, parts: Mapping[str, PartConfig]) -> frozenset[str]:
-            return self.needs | {reader_among(parts) or "encoder"}
-
-        def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
-            yield from needs_reader("itm", parts)
 
     config: Config
 
@@ -58,13 +52,13 @@ class ImageTextMatching(Matcher, name="itm"):
         self.head = nn.Linear(reader.text_dim, 2)
         draw_scaled(self)
         if self.config.model is not None:
-            fill_head(self.config, self.config.model, "itm_head", self.head)
+            fill_head(self.config, self.config.model, ("itm_head",), self.head)
 
     def preparer(self, tools: Tools) -> Preparer:
         return MatchPreparer(tools, self.reader)
 
     def forward(self, model: Any, batch: Matches) -> Loss:
-        everyone = batch.once("everyone", lambda: Everyone.of(batch.keys, batch.weight > 0))
+        everyone = batch.once(EVERYONE, lambda: Everyone.of(batch.keys, batch.weight > 0))
         text_of, picture_of, has = self._negatives(everyone, batch.left(SIMILARITIES))
         (values, mask), text = _gathered(picture(model, batch), batch.text, everyone)
         own = everyone.own

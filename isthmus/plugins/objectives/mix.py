@@ -21,7 +21,10 @@ from isthmus.core.contracts import (
     Sample,
     Tools,
 )
-from isthmus.core.data.matches import shared
+from isthmus.core.data.matches import Matches, shared
+from isthmus.core.model.match_reader import reader_among
+from isthmus.core.model.momentum import COPIES, AsksCopies, Momentum, MomentumConfig
+from isthmus.core.model.vlm import learns
 
 
 class Mix(Objective, name="mix"):
@@ -33,6 +36,9 @@ class Mix(Objective, name="mix"):
 
         of: tuple[Objective.Config, ...] = Field(min_length=2)
         """The objectives, each with its `weight`; what one takes up of another stands behind it."""
+        momentum: MomentumConfig | None = None
+        """Copies of what learns, whose answers `itc` and `mlm` learn, too (ALBEF); absent, the
+        right answers are all there is."""
 
         @property
         def needs(self) -> frozenset[str]:
@@ -59,11 +65,17 @@ class Mix(Objective, name="mix"):
         def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
             for each in self.of:
                 yield from each.objections(parts)
+            if self.momentum and self.momentum.queue and reader_among(parts) == "connector":
+                yield (
+                    "'momentum.queue' keeps one vector of a picture, and a Q-Former gives one for "
+                    "each query; leave `queue` out"
+                )
 
     config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
+        self.momentum: Momentum | None = None
         self.of = nn.ModuleDict({each.owner.name: each.build() for each in config.of})
 
     @property
@@ -73,6 +85,20 @@ class Mix(Objective, name="mix"):
     def join(self, model: Any) -> None:
         for objective in self.each:
             objective.join(model)
+        config, self.momentum = self.config.momentum, None
+        # A model in which nothing learns is one that only answers, and asks no copies.
+        if config is not None and any(learns(part) for part in model.parts().values()):
+            self.momentum = Momentum(config, model, self._asking)
+        if self.momentum is None:
+            self.register_load_state_dict_pre_hook(_drop_momentum)  # type: ignore[no-untyped-call]
+
+    @property
+    def _asking(self) -> dict[str, AsksCopies]:
+        return {each.name: each for each in self.each if isinstance(each, AsksCopies)}
+
+    def after_step(self, model: Any) -> None:
+        if self.momentum is not None:
+            self.momentum.follow(model, self._asking)
 
     @property
     def terms(self) -> int:
@@ -95,6 +121,10 @@ class Mix(Objective, name="mix"):
     def forward(self, model: Any, batch: Mixed) -> Loss:
         # What two objectives would compute of the same matches is computed once, for this pass.
         batch = shared(batch)
+        if self.momentum is not None and self.training:
+            matches = {id(own): own for own in batch.batches if isinstance(own, Matches)}
+            for each in matches.values():
+                each.leave(COPIES, self.momentum.about(each))
         sums: list[Tensor] = []
         metrics: dict[str, tuple[int, Tensor]] = {}
         for objective, own in zip(self.each, batch.batches, strict=True):
@@ -139,6 +169,12 @@ class MixedExample:
     def num_tokens(self) -> int:
         tokens: int = self.each[0].num_tokens
         return tokens
+
+
+def _drop_momentum(_: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+    """Copies that a stage kept for itself are left where they are."""
+    for key in [key for key in state if key.startswith(f"{prefix}momentum.")]:
+        del state[key]
 
 
 def _at(term: int, value: Tensor, terms: int) -> Tensor:

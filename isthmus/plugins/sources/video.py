@@ -10,18 +10,10 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pydantic import Field, PositiveInt
-
 from isthmus import hookimpl
 from isthmus.core.contracts import ImageSlot, Role, Turn
-from isthmus.core.data.conversations import (
-    ConversationFile,
-    checked_list,
-    checked_text,
-    image_names,
-)
-from isthmus.core.data.frames import frames_in, sampled
-from isthmus.core.data.paths import check_name
+from isthmus.core.data.conversations import ConversationFile, checked_list, checked_text
+from isthmus.core.data.frames import FrameConfig, frames_of
 from isthmus.core.data.records import Record
 from isthmus.errors import DataError
 
@@ -37,16 +29,8 @@ class Video(ConversationFile, name="video"):
     the second that it was taken at.
     """
 
-    class Config(ConversationFile.Config):
+    class Config(FrameConfig, ConversationFile.Config):
         """Settings of `video`."""
-
-        frames: PositiveInt = 8
-        """Frames that are looked at: the middles of so many stretches of equal length. Of a video
-        with fewer, all."""
-        fps: float = Field(default=1.0, gt=0)
-        """Frames in a second of a video, where its record has no `fps`."""
-        timestamps: bool = True
-        """Write the second of every frame before it, as text."""
 
     config: Config
 
@@ -63,7 +47,7 @@ class Video(ConversationFile, name="video"):
                 f"{origin}: it names an image; the source `video` reads records with a `video`, "
                 "or none. Images go into a file of their own, with the source `llava`"
             )
-        names, seconds = self._frames(record, origin)
+        names, stamps = self._frames(record, origin)
         said = checked_list(record.get("conversations"), origin, "conversations")
         turns = [_turn(part, origin) for part in said]
         places = sum(turn.text.count(PLACEHOLDER) for turn in turns if turn.role == "user")
@@ -72,7 +56,6 @@ class Video(ConversationFile, name="video"):
                 f"{origin}: {'a video' if names else 'no video'}, but {places} {PLACEHOLDER} in "
                 "what the user says; write one where the video stands"
             )
-        stamps = [f"{second:.2f}s: " if self.config.timestamps else "" for second in seconds]
         return [_with_frames(turn, stamps) for turn in turns], names
 
     @property
@@ -81,25 +64,16 @@ class Video(ConversationFile, name="video"):
         settings = f"frames={config.frames}|fps={config.fps}|timestamps={config.timestamps}"
         return f"{super().fingerprint}|{self._listed}|{settings}"
 
-    def _frames(self, record: Record, origin: str) -> tuple[list[str], list[float]]:
-        """Paths of the frames that are looked at, and the second of each."""
-        video = record.get("video")
-        if video is None:
+    def _frames(self, record: Record, origin: str) -> tuple[list[str], list[str]]:
+        """Paths of the frames that are looked at, and what stands before each."""
+        if record.get("video") is None:
             return [], []
         if self.root is None:
             raise DataError(f"{origin}: it names a video; give `images`, the folder of them")
-        if isinstance(video, list):
-            names = image_names(checked_list(video, origin, "video"), origin)
-        else:
-            names = frames_in(self.root, check_name(video, origin), origin)
-        fps = record.get("fps", self.config.fps)
-        if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < 1e6:
-            raise DataError(f"{origin}: `fps` is a number of frames a second; found {fps!r:.60}")
-        numbers = sampled(len(names), self.config.frames)
-        chosen = [names[number] for number in numbers]
+        names, stamps = frames_of(record, self.root, self.config, origin)
         if self._listing is not None:
-            self._listing.update(repr(chosen).encode())
-        return chosen, [number / fps for number in numbers]
+            self._listing.update(repr(names).encode())
+        return names, stamps
 
 
 def _turn(part: Any, origin: str) -> Turn:

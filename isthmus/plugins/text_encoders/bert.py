@@ -12,8 +12,9 @@ from torch import Tensor
 from isthmus import hookimpl
 from isthmus.core.contracts import Place, TextEncoder
 from isthmus.core.model.bert import Bert, BertShape
+from isthmus.core.model.bert_config import BASE, BertConfig, sizes_of
 from isthmus.core.model.bert_reader import BertReader
-from isthmus.core.model.bert_weights import BASE, BertConfig, fill, sizes_of
+from isthmus.core.model.bert_weights import fill
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.match_reader import ReadsMatches
 from isthmus.core.model.pretrained import label

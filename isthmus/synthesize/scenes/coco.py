@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
+import struct
 from pathlib import Path
 from typing import Any
 
 from isthmus.core.contracts import Instance, Scene
-from isthmus.core.data.records import reason
-from isthmus.core.data.rows import read_text
+from isthmus.core.data.pieces import listed
 from isthmus.errors import DataError
 from isthmus.synthesize.config import ScenesConfig
+from isthmus.synthesize.scenes.parcels import Parcels
 from isthmus.synthesize.scenes.scenes import Scenes, box_of, vocabulary_of
 
 KINDS = ("captions", "instances")
-UNREAD = {"segmentation", "area", "license", "coco_url", "flickr_url", "date_captured"}
-"""Most of a file, and nothing that is needed."""
+ID, BOX = struct.Struct("<q"), struct.Struct("<4HH?")
+"""How a caption's id and an instance are kept: four edges in thousandths, category, crowd."""
+THOUSAND = 1000
 
 
 def coco_files(path: Path) -> list[Path]:
@@ -45,80 +45,70 @@ def coco_files(path: Path) -> list[Path]:
 
 
 class CocoScenes(Scenes):
-    """Every image that has a caption or a box, in the order of their ids."""
+    """Every image that has a caption or a box, in the order of their ids. The files are read in
+    pieces, and what is needed of them is kept as bytes: of COCO's own, a tenth of their size."""
 
     def __init__(self, files: list[Path], config: ScenesConfig) -> None:
         super().__init__()
-        images: dict[int, tuple[str, tuple[int, int]]] = {}
-        captions: dict[int, list[tuple[int, str]]] = defaultdict(list)
-        instances: dict[int, list[Instance]] = defaultdict(list)
-        categories: list[str] = []
+        self._images: dict[Any, tuple[str, int, int]] = {}
+        self._captions, self._boxes = Parcels(), Parcels()
+        self._categories: list[str] = []
+        self._named: list[str] = []
         for file in files:
-            found = _read(file)
             try:
-                for image in found["images"]:
+                for _, image in listed(file, ["images"]):
                     size = int(image["width"]), int(image["height"])
-                    images[image["id"]] = str(image["file_name"]), size
-                if "categories" in found:
-                    names = {each["id"]: str(each["name"]) for each in found["categories"]}
-                    categories += names.values()
-                    self._read_boxes(file, found, names, images, instances)
+                    self._images[image["id"]] = str(image["file_name"]), *size
+                if file.name.startswith("instances"):
+                    self._read_boxes(file)
                 else:
-                    for each in found["annotations"]:
-                        captions[each["image_id"]].append((each["id"], str(each["caption"])))
-            except (KeyError, TypeError, AttributeError, ValueError) as error:
+                    for _, each in listed(file, ["annotations"]):
+                        text = str(each["caption"]).encode("utf-8", "surrogatepass")
+                        self._captions.add(each["image_id"], ID.pack(int(each["id"])) + text)
+            except (KeyError, TypeError, AttributeError, ValueError, struct.error) as error:
                 raise DataError(f"{file}: not as COCO writes it ({error!r})") from None
-        vocabulary = vocabulary_of(categories, config.vocabulary)
-        ids = sorted(images.keys() & (captions.keys() | instances.keys()))
-        self._scenes = [
-            Scene(
-                id=f"{id:012}" if isinstance(id, int) else str(id),
-                image=images[id][0],
-                captions=tuple(text for _, text in sorted(captions.get(id, ()))),
-                instances=tuple(instances.get(id, ())),
-                vocabulary=vocabulary,
-                size=images[id][1],
-            )
-            for id in ids[: config.limit]
-        ]
+        self._captions.sort()
+        self._boxes.sort()
+        self._vocabulary = vocabulary_of(self._categories, config.vocabulary)
+        there = self._captions.owners() | self._boxes.owners()
+        self._ids = sorted(self._images.keys() & there)[: config.limit]
 
     def __len__(self) -> int:
-        return len(self._scenes)
+        return len(self._ids)
 
     def __getitem__(self, index: int) -> Scene:
-        return self._scenes[index]
+        id = self._ids[index]
+        name, width, height = self._images[id]
+        captions = sorted((ID.unpack(c[: ID.size]), c[ID.size :]) for c in self._captions.of(id))
+        return Scene(
+            id=f"{id:012}" if isinstance(id, int) else str(id),
+            image=name,
+            captions=tuple(text.decode("utf-8", "surrogatepass") for _, text in captions),
+            instances=tuple(self._instance(each) for each in self._boxes.of(id)),
+            vocabulary=self._vocabulary,
+            size=(width, height),
+        )
 
-    def _read_boxes(
-        self,
-        file: Path,
-        found: dict[str, Any],
-        names: dict[Any, str],
-        images: dict[int, tuple[str, tuple[int, int]]],
-        instances: dict[int, list[Instance]],
-    ) -> None:
-        for each in found["annotations"]:
-            width, height = images[each["image_id"]][1]
+    def _read_boxes(self, file: Path) -> None:
+        numbers: dict[Any, int] = {}
+        """Category id -> its number in the order in which they are met."""
+        names: dict[Any, str] = {}
+        for what, each in listed(file, ["annotations", "categories"]):
+            if what == "categories":
+                names[each["id"]] = str(each["name"])
+                continue
+            _, width, height = self._images[each["image_id"]]
             left, top, wide, high = each["bbox"]
             shares = (left / width, top / height, (left + wide) / width, (top + high) / height)
-            where = f"{file}, annotation {each['id']}"
-            if box := box_of(shares, where, self.fixed):
+            if box := box_of(shares, f"{file}, annotation {each['id']}", self.fixed):
+                number = numbers.setdefault(each["category_id"], len(numbers))
+                edges = (round(edge * THOUSAND) for edge in box)
                 crowd = bool(each.get("iscrowd", 0))
-                category = names[each["category_id"]]
-                instances[each["image_id"]].append(Instance(category, box, crowd))
+                self._boxes.add(each["image_id"], BOX.pack(*edges, number, crowd))
+        self._named = [names[id] for id in numbers]
+        self._categories += names.values()
 
-
-def _read(file: Path) -> dict[str, Any]:
-    """The file without what is not needed, let go of while it is parsed."""
-
-    def lean(found: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in found.items() if key not in UNREAD}
-
-    try:
-        found = json.loads(read_text(file), object_hook=lean)
-    except RecursionError:
-        raise DataError(f"{file}: nested too deeply") from None
-    except ValueError as error:
-        raise DataError(f"{file}: not JSON ({reason(error)})") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{file}: one JSON object {{...}} is needed, as COCO has it")
-    return found
+    def _instance(self, packed: bytes) -> Instance:
+        left, top, right, bottom, number, crowd = BOX.unpack(packed)
+        box = left / THOUSAND, top / THOUSAND, right / THOUSAND, bottom / THOUSAND
+        return Instance(self._named[number], box, crowd)

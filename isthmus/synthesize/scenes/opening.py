@@ -7,13 +7,16 @@ from pathlib import Path
 from isthmus.errors import DataError
 from isthmus.synthesize.config import ScenesConfig
 from isthmus.synthesize.scenes.coco import CocoScenes, coco_files
+from isthmus.synthesize.scenes.datasets import DatasetScenes
 from isthmus.synthesize.scenes.rows import JsonScenes, TableScenes
 from isthmus.synthesize.scenes.scenes import Scenes
 
 
 def open_scenes(config: ScenesConfig) -> Scenes:
-    """The scenes of a file or folder. Raises DataError naming what cannot be read."""
+    """The scenes of a file, folder or dataset. Raises DataError naming what cannot be read."""
     path = config.path
+    if path is None:
+        return DatasetScenes(config)
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder of scenes")
     if files := coco_files(path):

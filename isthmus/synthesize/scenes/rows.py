@@ -4,44 +4,61 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from isthmus.core.contracts import Instance, Scene
 from isthmus.core.data.records import Records
-from isthmus.core.data.rows import read_table
+from isthmus.core.data.rows import table_rows
 from isthmus.errors import DataError, did_you_mean
 from isthmus.synthesize.config import ScenesConfig
+from isthmus.synthesize.scenes.parcels import Parcels
 from isthmus.synthesize.scenes.scenes import Scenes, box_of, vocabulary_of
 
 
-class JsonScenes(Scenes):
-    """One scene a record; the file is read once to be checked, and held by no one."""
+class RowScenes(Scenes):
+    """One scene a row: all are looked at once, and read again when they are asked for."""
 
-    def __init__(self, file: Path, config: ScenesConfig) -> None:
+    def __init__(self, config: ScenesConfig) -> None:
         super().__init__()
         self.config = config
         self._vocabulary: tuple[str, ...] = ()
-        categories: dict[str, None] = {}
-        ids: set[str] = set()
+        self._categories: dict[str, None] = {}
+        self._ids: set[str] = set()
 
-        def look(record: Mapping[str, Any], where: str) -> None:
-            scene = _scene(record, where, config, self.fixed, ())
-            if scene.id in ids:
-                raise DataError(f"{where}: the id {scene.id!r} is another scene's, too")
-            ids.add(scene.id)
-            categories.update(dict.fromkeys(each.category for each in scene.instances))
+    def look(self, row: Mapping[str, Any], where: str) -> None:
+        """At one more row. Raises DataError for one that is no scene, or a second one of its id."""
+        scene = scene_of(row, where, self.config, self.fixed, ())
+        if scene.id in self._ids:
+            raise DataError(f"{where}: the id {scene.id!r} is another scene's, too")
+        self._ids.add(scene.id)
+        self._categories.update(dict.fromkeys(each.category for each in scene.instances))
 
-        self._records = Records(file, config.limit, look)
-        self._vocabulary = vocabulary_of(list(categories), config.vocabulary)
+    def looked(self) -> None:
+        """All were looked at."""
+        self._vocabulary = vocabulary_of(list(self._categories), self.config.vocabulary)
+        self._ids.clear()
+
+    def read(self, row: Mapping[str, Any], where: str) -> Scene:
+        """The scene of a row."""
+        return scene_of(row, where, self.config, Counter(), self._vocabulary)
+
+
+class JsonScenes(RowScenes):
+    """One scene a record; the file is read once to be checked, and held by no one."""
+
+    def __init__(self, file: Path, config: ScenesConfig) -> None:
+        super().__init__(config)
+        self._records = Records(file, config.limit, self.look)
+        self.looked()
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Scene:
-        where = self._records.origin(index)
-        return _scene(self._records[index], where, self.config, Counter(), self._vocabulary)
+        return self.read(self._records[index], self._records.origin(index))
 
 
 class TableScenes(Scenes):
@@ -50,42 +67,50 @@ class TableScenes(Scenes):
 
     def __init__(self, file: Path, config: ScenesConfig) -> None:
         super().__init__()
-        columns = config.columns
-        rows = read_table(file, ())
-        there = rows[0].keys() if rows else ()
-        if not {columns.captions, columns.instances} & set(there):
-            raise DataError(
-                f"{file}: it has neither a column {columns.captions!r} nor {columns.instances!r}; "
-                f"name one in scenes.columns. Columns: {', '.join(there)}"
-            )
-        found: dict[str, Scene] = {}
-        for number, row in enumerate(rows, start=2):
+        self.file, self.config = file, config
+        self._rows = Parcels()
+        categories: dict[str, None] = {}
+        for number, row in enumerate(table_rows(file), start=2):
             where = f"{file}, row {number}"
-            values = {key: _cell(cell, where) for key, cell in row.items() if cell}
-            scene = _scene(values, where, config, self.fixed, ())
-            old = found.get(scene.id, Scene(scene.id, scene.image, size=scene.size))
-            found[scene.id] = Scene(
-                scene.id,
-                old.image,
-                (*old.captions, *scene.captions),
-                (*old.instances, *scene.instances),
-                size=scene.size,
-            )
-        names = [each.category for scene in found.values() for each in scene.instances]
-        vocabulary = vocabulary_of(names, config.vocabulary)
-        self._scenes = [
-            Scene(s.id, s.image, s.captions, s.instances, vocabulary, s.size)
-            for s in list(found.values())[: config.limit]
-        ]
+            if number == 2:
+                self._check_columns(row.keys())
+            if None in row:
+                raise DataError(f"{where}: it has more cells than there are columns")
+            values = {key: _cell(cell) for key, cell in row.items() if cell}
+            scene = scene_of(values, where, config, self.fixed, ())
+            categories.update(dict.fromkeys(each.category for each in scene.instances))
+            self._rows.add(scene.id, json.dumps(values).encode())
+        self._rows.sort()
+        self._vocabulary = vocabulary_of(list(categories), config.vocabulary)
+        self._ids = list(self._rows.owners())[: config.limit]
+        if not self._ids:
+            self._check_columns(())
 
     def __len__(self) -> int:
-        return len(self._scenes)
+        return len(self._ids)
 
     def __getitem__(self, index: int) -> Scene:
-        return self._scenes[index]
+        where, fixed = str(self.file), Counter[str]()
+        first, *more = (
+            scene_of(json.loads(row), where, self.config, fixed, self._vocabulary)
+            for row in self._rows.of(self._ids[index])
+        )
+        return replace(
+            first,
+            captions=tuple(text for each in (first, *more) for text in each.captions),
+            instances=tuple(box for each in (first, *more) for box in each.instances),
+        )
+
+    def _check_columns(self, there: Collection[str]) -> None:
+        columns = self.config.columns
+        if not {columns.captions, columns.instances} & set(there):
+            raise DataError(
+                f"{self.file}: it has neither a column {columns.captions!r} nor "
+                f"{columns.instances!r}; name one in scenes.columns. Columns: {', '.join(there)}"
+            )
 
 
-def _cell(cell: str, where: str) -> Any:
+def _cell(cell: str) -> Any:
     if not cell.lstrip().startswith(("[", "{")):
         return cell
     try:
@@ -94,13 +119,14 @@ def _cell(cell: str, where: str) -> Any:
         return cell  # a caption may begin so
 
 
-def _scene(
+def scene_of(
     row: Mapping[str, Any],
     where: str,
     config: ScenesConfig,
     fixed: Counter[str],
     vocabulary: tuple[str, ...],
 ) -> Scene:
+    """The scene of a row. Raises DataError."""
     columns = config.columns
     image = row.get(columns.image, "")
     id = row.get(columns.id, image)

@@ -45,11 +45,26 @@ QFORMER = {
     **{"dropout": 0.0, "text": "objective", "tokenizer": TOKENIZER},
 }
 FORMER = {"encoder": CLIP, "connector": QFORMER}
+BERT = {
+    **{"dim": 16, "layers": 2, "heads": 2, "hidden": 24, "positions": 24},
+    **{"dropout": 0.0, "tokenizer": TOKENIZER},
+}
+BLIP = {"encoder": CLIP, "llm": {"type": "med", **BERT}}
+ALBEF = {
+    "encoder": CLIP,
+    "text_encoder": {"type": "bert", "cross": True, "alone": 1, **BERT},
+}
 MIX = [{"type": "itc", "dim": 8}, {"type": "itm"}, {"type": "itg", "weight": 0.5}]
+MOMENTUM = [*MIX[:2], {"type": "mlm", "share": 0.4}]
+MOVES = OptimizerConfig(lr=0.05, eps=1.0)
+"""Of copies, so that they have something to follow: without a small number's sign deciding."""
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "clip": (TOWERS, {"type": "clip", "dim": 8}),
     "siglip": (TOWERS, {"type": "siglip", "dim": 8}),
     "mix": (FORMER, {"type": "mix", "of": MIX}),
+    "blip": (BLIP, {"type": "mix", "of": MIX}),
+    "matching": (BLIP, {"type": "itm"}),
+    "albef": (ALBEF, {"type": "mix", "of": MOMENTUM, "momentum": {"rate": 0.5, "queue": 10}}),
 }
 
 
@@ -70,7 +85,8 @@ def gradients(data: Path, mode: Parallelism, case: str, parallel: Parallel) -> d
     plan = Plan(mixture, samples=SAMPLES, epochs=1, shuffle=False)
     loader = StepLoader(plan, mixture, preparer, rank=parallel.rank, world=parallel.world)
     everything = dict(root.named_parameters())
-    optimizer = build_optimizer([ParameterGroup("all", everything)], OptimizerConfig(lr=1e-30))
+    moves = MOVES if "momentum" in objective else OptimizerConfig(lr=1e-30)
+    optimizer = build_optimizer([ParameterGroup("all", everything)], moves)
     engine = Engine(
         root,
         optimizer,
@@ -95,6 +111,9 @@ def gradients(data: Path, mode: Parallelism, case: str, parallel: Parallel) -> d
         result = engine.step(step.step, step.batches, lambda: [])
         for name, value in {"loss": result.loss, **result.metrics}.items():
             found[f"{case}/{step.step}/{name}"] = torch.tensor(value)
+    for name, tensor in (engine.shared.state(learnt) or learnt.state_dict()).items():
+        if name.startswith("momentum.") and "queue" not in name:
+            found[f"{case}/end/{name}"] = tensor.clone()
     engine.close()
     return found
 

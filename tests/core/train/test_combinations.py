@@ -22,6 +22,7 @@ ENCODERS = {
         "{type: dinov2, config: {hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, "
         "mlp_ratio: 2, image_size: 8, patch_size: 4}}"
     ),
+    "blip": f"{{type: blip, config: {{{WIDTH}, image_size: 8, patch_size: 4}}}}",
     "blip2": f"{{type: blip2, config: {{{WIDTH}, image_size: 8, patch_size: 4}}}}",
     "timm": (
         "{type: timm, model: vit_tiny_patch16_224, weights: null, image_size: 16, "

@@ -132,10 +132,10 @@ def test_objective_that_reads_needs_a_text_branch(tmp_path: Path):
     assert "stages[0].objective: 'itc' reads texts, and the connector has no text branch" in said
 
 
-def test_objective_of_a_qformer_needs_one(tmp_path: Path):
+def test_objective_that_reads_beside_pictures_needs_a_part_for_it(tmp_path: Path):
     model = MODEL | {"connector": "linear"}
     said = refused(tmp_path, model, objective={"type": "itm"})
-    assert "stages[0].objective: 'itm' runs a Q-Former by itself, and the connector is" in said
+    assert "stages[0].objective: 'itm' reads texts beside pictures, and the connector is" in said
 
 
 def test_weight_of_an_objective_that_is_alone_is_refused(tmp_path: Path):

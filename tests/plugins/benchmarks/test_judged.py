@@ -324,5 +324,24 @@ def test_a_grade_for_every_question_is_needed(vet: Path) -> None:
         scored(MmVet.Config(data=vet), vet / "grades.json")
 
 
+def test_most_of_mm_vets_grades_must_be_all_of_them(tmp_path: Path) -> None:
+    grades: dict[str, Any] = {f"v1_{n}": {"score": [0.5, 1.0]} for n in range(218)}
+    file = tmp_path / "grades.json"
+    file.write_text(json.dumps(grades))
+    assert (scored(MmVet.Config(), file).score, scored(MmVet.Config(), file).n_total) == (75, 218)
+    del grades["v1_7"]
+    file.write_text(json.dumps(grades))
+    with pytest.raises(DataError, match="1 question ids missing, of 218: v1_7"):
+        scored(MmVet.Config(), file)
+
+
+@pytest.mark.parametrize("id", ["v1_0", "v1_1", "v1_2"])
+def test_a_question_without_a_grade_is_missing_in_every_run(id: str, vet: Path) -> None:
+    (vet / "grades.json").write_text(json.dumps({**GRADES, id: {"content": [], "score": []}}))
+    for config in (MmVet.Config(), MmVet.Config(data=vet)):
+        found = scored(config, vet / "grades.json")
+        assert (found.missing, found.n_total, len(found.runs)) == ((id,), 3, 2)
+
+
 def test_mm_vet_keeps_the_contract(vet: Path) -> None:
     check_benchmark(MmVet.Config(data=vet), ["0.5", "1", "0.0", "1.1"])

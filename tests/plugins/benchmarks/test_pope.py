@@ -101,6 +101,35 @@ def test_a_splits_own_ids_are_understood_and_checked_by_what_was_asked(data: Pat
         scored(data, "random", answered(1, MIXED, "popular"))
 
 
+def test_merged_ids_that_look_like_another_splits_own_are_told_by_what_was_asked(
+    data: Path,
+) -> None:
+    """The merged ids of `adversarial` begin with 1, as every split's own do."""
+    assert scored(data, "adversarial", answered(1, MIXED, "adversarial")).by["accuracy"] == 60
+    with pytest.raises(DataError, match="are these answers to another split"):
+        scored(data, "adversarial", answered(1, MIXED, "popular"))
+
+
+def test_the_authors_form_has_no_ids_and_stands_in_the_questions_order(data: Path) -> None:
+    for split in FIRST:
+        asked = [row["text"] for row in rows(split)]
+        pairs = zip(asked, MIXED, strict=True)
+        answers = [{"question": words, "answer": text} for words, text in pairs]
+        assert scored(data, split, answers).by["accuracy"] == 60
+        with pytest.raises(DataError, match="1 question ids missing, of 5"):
+            scored(data, split, answers[:-1])
+        with pytest.raises(DataError, match="are these answers to another split"):
+            scored(data, split, answers[::-1])
+    with pytest.raises(DataError, match="line 1: it has none of the fields question_id"):
+        scored(data, "random", [{"answer": "Yes"}] * 5)
+
+
+def test_answers_may_stand_in_the_question_file(data: Path) -> None:
+    asked = zip(rows("popular"), MIXED, strict=True)
+    found = scored(data, "popular", [{**row, "answer": text} for row, text in asked])
+    assert found.by["accuracy"] == 60
+
+
 def test_without_the_merged_file_a_split_has_its_own_ids(data: Path) -> None:
     (data / "llava_pope_test.jsonl").unlink()
     assert scored(data, "popular", answered(1, MIXED)).by["accuracy"] == 60
@@ -141,6 +170,8 @@ def test_silence_is_wrong_whatever_was_right(data: Path) -> None:
         ("Nothing", "yes"),
         ("No\n\nThe image shows", "no"),
         ('"No!"', "no"),
+        ("\u201cNo\u201d", "no"),
+        ("**No**", "no"),
         ("", None),
     ],
 )

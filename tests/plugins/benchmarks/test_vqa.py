@@ -112,6 +112,32 @@ def test_textvqa_has_its_answers_beside_the_question(tmp_path: Path) -> None:
     assert scored(file, [{"question_id": 5, "text": "Nokia"}]).score == 100
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    ["{}\nOne word.", "{}\nReference OCR token: A, B\nOne word.", "OCR: A. Question: {} :"],
+)
+def test_llavas_answers_to_textvqa_go_by_the_image_and_the_words(
+    prompt: str, tmp_path: Path
+) -> None:
+    asked = {5: ("a", "brand?"), 6: ("a", "which brand?"), 7: ("b", "brand?"), 8: ("b", "year?")}
+    rows = [
+        {"question_id": id, "image_id": image, "question": words, "answers": [str(id)] * 10}
+        for id, (image, words) in asked.items()
+    ]
+    file = tmp_path / "TextVQA_0.5.1_val.json"
+    file.write_text(json.dumps({"data": rows}))
+    answers = [
+        {"question_id": image, "prompt": prompt.format(words.capitalize()), "text": str(id)}
+        for id, (image, words) in asked.items()
+    ]
+    found = scored(file, answers[::-1])
+    assert (found.score, found.n_total) == (100, 4)
+    with pytest.raises(DataError, match="1 question ids missing, of 4: 8"):
+        scored(file, answers[:-1])
+    with pytest.raises(DataError, match="1 question ids unknown to the benchmark: b"):
+        scored(file, [*answers, answers[-1]])
+
+
 def test_gqa_has_one_answer_which_must_be_met(tmp_path: Path) -> None:
     rows = {
         "201": {
@@ -131,6 +157,8 @@ def test_gqa_has_one_answer_which_must_be_met(tmp_path: Path) -> None:
     file.write_text(json.dumps(rows))
     answers = [{"question_id": "201", "text": "Left."}, {"question_id": "202", "text": "not"}]
     assert scored(file, answers).by == {"query": 100, "verify": 0, "accuracy": 50}
+    own = [{"questionId": row["question_id"], "prediction": row["text"]} for row in answers]
+    assert scored(file, own) == scored(file, answers)
 
 
 def test_a_file_that_is_none_of_them_is_named(tmp_path: Path) -> None:

@@ -6,13 +6,6 @@ tokens counted as its tokenizer counts them, is what is looked at.
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +18,7 @@ from isthmus.core.config import create
 from isthmus.core.contracts import ChatParameters, ChatRequest, Turn
 from tests.core.chat.talks import settle
 from tests.plugins.chat_models.local import save_tiny_chat
+from tests.plugins.chat_models.served import served
 
 pytestmark = pytest.mark.slow
 
@@ -40,35 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(folder: Path) -> Iterator[str]:
-    """The server's address, once it answers."""
-    pytest.importorskip("fastapi", reason="needs transformers[serving]")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder)]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    offline = {**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    log = folder.with_name("serve.log")
-    with log.open("wb") as out:
-        server = subprocess.Popen(command, env=offline, stdout=out, stderr=subprocess.STDOUT)
-    try:
-        end = time.monotonic() + 120
-        while not _is_up(f"http://127.0.0.1:{port}/health"):
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def _is_up(health: str) -> bool:
-    try:
-        with urllib.request.urlopen(health, timeout=2) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
+    with served(folder) as address:
+        yield address
 
 
 def asked(**parameters: Any) -> list[ChatRequest]:

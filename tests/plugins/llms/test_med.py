@@ -8,8 +8,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import BlipConfig, BlipForConditionalGeneration, BlipForImageTextRetrieval
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BlipConfig,
+    BlipForConditionalGeneration,
+    BlipForImageTextRetrieval,
+)
 
+from isthmus.core.checkpoint import load
 from isthmus.core.config import create, validate_part
 from isthmus.core.contracts import Images, Pack, Segments
 from isthmus.core.data.matches import SIMILARITIES, shared
@@ -18,6 +25,7 @@ from isthmus.core.model.contrast import unit
 from isthmus.core.model.generate import Prompt, Settings, Stops, generate
 from isthmus.core.model.match_reader import picture
 from isthmus.core.model.vlm import VisionLanguageModel
+from isthmus.core.train.run import run
 from isthmus.errors import PartError
 from isthmus.testing import (
     check_encoder,
@@ -26,6 +34,8 @@ from isthmus.testing import (
     tiny_texts,
     tiny_tokenizer,
 )
+from tests.core.train.match_gradients import BERT
+from tests.core.train.tiny import CLIP, stage, tiny_run, write_data
 from tests.plugins.objectives.matches import matches
 
 GROUNDED, START, STOP = 300, 1, 2
@@ -169,19 +179,16 @@ def test_matching_and_contrast_have_the_scores_of_transformers(tmp_path: Path):
     model = ours(tmp_path)
     images, pixels = pictures(model)
     given = matches(images, TEXTS)
-    itm: Any = create("objective", "itm")
+    itm: Any = create("objective", "itm", model=str(tmp_path))
     itm.join(model)
-    itm.head.load_state_dict(theirs.itm_head.state_dict())
     assert model.llm.tokenizer.convert_tokens_to_ids("[ENC]") == GROUNDED
     ids = given.text.ids.clone()
     ids[:, 0] = GROUNDED
     wanted = theirs(ids, pixels, attention_mask=given.text.mask.long()).itm_score
     same(itm.logits(model, picture(model, given), given.text), wanted)
 
-    itc: Any = create("objective", "itc", dim=12)
+    itc: Any = create("objective", "itc", model=str(tmp_path), dim=12)
     itc.join(model)
-    itc.image.load_state_dict(theirs.vision_proj.state_dict())
-    itc.text.load_state_dict(theirs.text_proj.state_dict())
     opened = shared(given)
     itc(model, opened)
     wanted = theirs(
@@ -199,6 +206,46 @@ def test_what_one_task_published_reads_and_writes_by_the_same_attention(
     for block in model.llm.bert.blocks:
         own, other = block.attention.state_dict(), block.writing.state_dict()
         assert all(torch.equal(own[key], other[key]) for key in own)
+
+
+@torch.no_grad()
+def test_a_text_sees_its_own_pictures_whatever_lies_beside_it(
+    captioner: tuple[Any, VisionLanguageModel],
+):
+    """Two pictures, none, and one that stands behind its text."""
+    _, model = captioner
+    images, _ = pictures(model, 3)
+    lengths, shown = (4, 3, 5), ((0, 1), (), (2,))
+    ids = torch.randint(3, 300, (sum(lengths),))
+    stands = torch.tensor([[0, 1], [0, 2], [2, 5]])
+
+    def hidden(segments: tuple[int, ...], ids: Tensor, own: Any, stands: Tensor) -> Tensor:
+        nothing = torch.zeros(0, dtype=torch.long)
+        names = tuple(map(str, segments))
+        return model.hidden(Pack(ids, ids, Segments(segments), nothing, own, stands, names, 1.0))
+
+    together = hidden(lengths, ids, images, stands)
+    for number, (text, which) in enumerate(zip(ids.split(lengths), shown, strict=True)):
+        own = images.take(which) if which else None
+        places = torch.tensor([[0, 1]] * len(which)).reshape(-1, 2)
+        alone = hidden((len(text),), text, own, places)
+        same(together.split(lengths)[number], alone)
+    other = hidden(lengths, ids, images.take([0, 1, 0]), stands).split(lengths)
+    changed = [not torch.equal(a, b) for a, b in zip(other, together.split(lengths), strict=True)]
+    assert changed == [False, False, True]
+
+
+def test_med_learns_from_packs_some_of_which_have_no_picture(tmp_path: Path):
+    write_data(tmp_path, 5, text_only=3)
+    model = {"encoder": CLIP, "llm": {"type": "med", **BERT}}
+    train = {"encoder": "full", "llm": "full"}
+    pieces = {"samples": 4, "micro_samples": 2}
+    one = stage(
+        tmp_path, train=train, batch=pieces, steps=3, template={"type": "plain", "end": "text"}
+    )
+    last = load(run(tiny_run(tmp_path, one, model=model)))
+    assert last.trainer.step == 3
+    assert sorted(last.model().parts()) == ["encoder", "llm"]
 
 
 def test_med_conforms():
@@ -245,3 +292,22 @@ def test_another_family_is_refused(tmp_path: Path):
     config: Any = validate_part("text_encoder", {"type": "bert", "model": str(tmp_path)})
     with pytest.raises(PartError, match="is a 'blip' model; this one begins from a bert"):
         config.build(tokenizer_object=tiny_tokenizer())
+
+
+@torch.no_grad()
+def test_med_begins_as_bert_with_its_head(tmp_path: Path):
+    sizes = {k: v for k, v in TEXT.items() if not k.endswith("token_id")} | {"vocab_size": 300}
+    torch.manual_seed(0)
+    bert = BertForMaskedLM(BertConfig(**sizes)).eval()
+    for p in bert.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    bert.save_pretrained(tmp_path)
+    config: Any = validate_part("llm", {"type": "med", "model": str(tmp_path)})
+    med = config.build(visual_dim=24, tokenizer_object=tiny_tokenizer()).eval()
+    text = matches(Images(torch.zeros(0), (), ()), TEXTS).text
+    wanted = bert(text.ids, attention_mask=text.mask.long()).logits
+    said = med.says(med.read(text))[:, :, :300]
+    same(said[text.mask], wanted[text.mask])
+    assert torch.equal(
+        med.bert.words.weight[300], bert.bert.embeddings.word_embeddings.weight.mean(0)
+    )

@@ -40,7 +40,7 @@ def matches(images: Images, texts: list[list[int]], keys: Tensor | None = None) 
         keys=keys,
         samples=tuple(map(str, range(count))),
         num_tokens=sum(map(len, texts)),
-        num_words=sum(map(len, texts)),
+        lengths=tuple(map(len, texts)),
         weight=float(count),
     )
 

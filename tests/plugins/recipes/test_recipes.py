@@ -29,6 +29,11 @@ def test_recipe_conforms(name: str):
     check_recipe(validate_part("recipe", {"type": name}), REPLIES[name])
 
 
+def test_a_balanced_recipe_conforms():
+    given = {"type": "caption_pairs", "balance": {"least": 1, "most": 1}}
+    check_recipe(validate_part("recipe", given), [""])
+
+
 def test_every_built_in_recipe_is_tried():
     assert {e.name for e in get_registry().entries() if e.kind == "recipe" and e.builtin} == set(
         REPLIES
@@ -73,7 +78,7 @@ def test_questions_of_a_description_vary_with_the_seed():
 def test_too_many_questions_are_rejected():
     with pytest.raises(Rejected, match="at most 1"):
         create("recipe", "conversation", most=1).read(TALK, scene(["A dog."]), 0)
-    with pytest.raises(Rejected, match="found 2"):
+    with pytest.raises(Rejected, match="at most 1"):
         create("recipe", "reasoning").read(TALK, scene(["A dog."]), 0)
 
 

@@ -22,7 +22,14 @@ from isthmus.core.contracts import (
 from isthmus.core.data.rules import Rule, read_rules, rule_for
 from isthmus.errors import DataError
 from isthmus.plugins.benchmarks.llava_bench.questions import Files
-from isthmus.plugins.benchmarks.llava_bench.sets import CATEGORIES, WILD, labels_of, published
+from isthmus.plugins.benchmarks.llava_bench.sets import (
+    CATEGORIES,
+    COCO_IMAGES,
+    WILD,
+    WILD_IMAGES,
+    labels_of,
+    published,
+)
 
 BEST = 10
 """The scale ends here; it begins with 1, but judges give a 0 where nothing is right."""
@@ -57,6 +64,7 @@ class LlavaBench(JudgedBenchmark, name="llava_bench"):
 
     columns = CATEGORIES
     reply_fields = ("content", "text", "tuple", "score")
+    published = (sum(COCO_IMAGES), sum(WILD_IMAGES))
     rivals = ("reference", "model")
     schema = SCHEMA
 

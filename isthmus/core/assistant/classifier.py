@@ -1,8 +1,9 @@
-"""The matcher: a trained model that compares pictures with texts, and chooses by that."""
+"""The classifier: a trained model that compares pictures with texts, and chooses by that."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -26,7 +27,7 @@ BARE = ("{}",)
 """A prompt that is the option's own words."""
 
 
-class Matcher:
+class Classifier:
     """Encoder and text encoder, and the objective that brought them together.
 
     It answers a question that has options with the one whose text is nearest to the picture
@@ -50,23 +51,24 @@ class Matcher:
         self._known: dict[tuple[str, ...], Tensor] = {}
 
     @staticmethod
-    def of(model: Any, objective: Any, prompts: Sequence[str] = BARE) -> Matcher:
+    def of(model: Any, objective: Any, prompts: Sequence[str] = BARE) -> Classifier:
         """Build one of what stands under `model:` and `objective:` in a YAML, as with published
         weights. Raises PartError, or ConfigError."""
         built = build_model(configs.load(ModelConfig, model))
         config: Any = configs.validate_part("objective", objective)
-        return Matcher(built, joined(config.build(), built), prompts)
+        return Classifier(built, joined(config.build(), built), prompts)
 
-    def blinded(self) -> Matcher:
+    def blinded(self) -> Classifier:
         """The same one, that sees grey in place of every picture."""
-        return Matcher(self.model, self.objective, self.prompts, blind=True)
+        return Classifier(self.model, self.objective, self.prompts, blind=True)
 
     @torch.no_grad()
-    def pictures(self, pictures: Sequence[Picture], batch_size: int = 8) -> Tensor:
+    def pictures(self, pictures: Sequence[Picture | str], batch_size: int = 8) -> Tensor:
         """-> (pictures dim), of length one each. Raises ImageError."""
         rows = []
         for batch in _cut(pictures, batch_size):
-            views = [look(picture, "", self.tools).images() for picture in batch]
+            files = [Path(each) if isinstance(each, str) else each for each in batch]
+            views = [look(picture, "", self.tools).images() for picture in files]
             images = Images.joined(views).to(self._device)
             rows.append(self.objective.towers.pictures(self.model, images))
         return torch.cat(rows)
@@ -83,7 +85,7 @@ class Matcher:
 
     @torch.no_grad()
     def classify(
-        self, pictures: Sequence[Picture], options: Sequence[str], batch_size: int = 8
+        self, pictures: Sequence[Picture | str], options: Sequence[str], batch_size: int = 8
     ) -> list[str]:
         """Of the options, the one that is nearest to each picture."""
         scores = self.pictures(pictures, batch_size) @ self._options(tuple(options)).T

@@ -1,0 +1,103 @@
+"""CapFilt's demo: data as noisy as it says, and commands that isthmus knows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from isthmus.core.config import load
+from isthmus.core.train.config import RunConfig
+
+DEMO = Path(__file__).resolve().parent.parent / "examples" / "demo"
+MODULES = ("capfilt", "digits", "jobs", "questions", "scenes")
+
+
+@pytest.fixture
+def demo(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(DEMO))
+    import capfilt
+
+    monkeypatch.setattr(capfilt, "NOISY", 60)
+    monkeypatch.setattr(capfilt, "HELD_OUT", 5)
+    yield capfilt
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def test_half_of_the_captions_are_another_scenes(demo: ModuleType, tmp_path: Path):
+    demo.write(tmp_path, seed=0)
+    truth = json.loads((tmp_path / "truth.json").read_text())
+    for name, wrong in (("noisy", 30), ("test_captions", 0)):
+        rows = json.loads((tmp_path / f"{name}.json").read_text())
+        said = [demo.said_in(row["conversations"][1]["value"]) for row in rows]
+        right = [truth[row["image"]] == each for row, each in zip(rows, said, strict=True)]
+        assert len(right) - sum(right) == wrong
+        assert all((tmp_path / "images" / row["image"]).is_file() for row in rows)
+    assert len(truth) == 65
+
+
+def test_a_caption_says_the_same_in_any_order_of_words(demo: ModuleType):
+    one, other = "northwest 5 red, southeast 0 blue", "0 blue southeast, 5 northwest red"
+    assert demo.said_in(one) == demo.said_in(other)
+    assert demo.said_in(one) != demo.said_in(one.replace("5", "6"))
+
+
+def test_both_models_differ_in_nothing_but_captions(demo: ModuleType, tmp_path: Path):
+    runs = []
+    for name in demo.SETS:
+        command = demo.from_nothing(tmp_path, name).command
+        changes = [b for a, b in pairwise(command) if a == "--set"]
+        runs.append(load(RunConfig, command[command.index("train") + 1], changes))
+    noisy, filtered = (run.model_dump(exclude={"stages"}) for run in runs)
+    assert noisy == filtered
+    for mine, theirs in zip(runs[0].stages, runs[1].stages, strict=True):
+        assert mine.model_dump(exclude={"data"}) == theirs.model_dump(exclude={"data"})
+        assert mine.data[0].file != theirs.data[0].file  # type: ignore[attr-defined]
+
+
+def test_what_was_kept_is_held_against_the_pictures(demo: ModuleType, tmp_path: Path):
+    for folder in ("data", "filtered", "from-noisy", "from-filtered"):
+        (tmp_path / folder).mkdir()
+    truth = {f"{n}.png": demo.said_in(f"northwest {n} red") for n in range(4)}
+    (tmp_path / "data" / "truth.json").write_text(json.dumps(truth))
+    kept = [(0, "web", 0), (1, "web", 3), (2, "synthetic", 2)]
+    left = [(2, "web", 3, "mismatch"), (3, "web", 1, "mismatch"), (1, "synthetic", 2, "mismatch")]
+    left += [(0, "synthetic", 0, "duplicate")]
+    rows = [
+        {
+            "image": f"{picture}.png",
+            "kind": kind,
+            "conversations": [{}, {"value": f"{said} northwest red"}],
+        }
+        for picture, kind, said in kept
+    ]
+    (tmp_path / "filtered" / "samples.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    rows = [
+        {
+            "image": f"{picture}.png",
+            "kind": kind,
+            "reason": reason,
+            "text": f"red northwest {said}",
+        }
+        for picture, kind, said, reason in left
+    ]
+    (tmp_path / "filtered" / "rejected.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    names = ("val_itc_image_to_text", "val_itc_text_to_image", "val_itm_accuracy", "val_loss")
+    represent = {"stage": "represent", **dict.fromkeys(names, 0.5)}
+    speak = {"stage": "speak", "val_loss": 0.25}
+    for name in demo.SETS:
+        lines = "\n".join(map(json.dumps, (represent, speak)))
+        (tmp_path / f"from-{name}" / "metrics.jsonl").write_text(lines)
+    found = demo.measure(tmp_path)
+    assert found["right_kept"] == 1
+    assert found["wrong_rejected"] == pytest.approx(2 / 3)
+    assert found["written_right"] == 0.5
+    assert found["written_right_among_kept"] == 1
+    assert found["kept"] == 3
+    assert found["noisy"]["caption_loss"] == 0.25
