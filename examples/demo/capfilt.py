@@ -26,8 +26,8 @@ from jobs import Job, console, isthmus, run_jobs, settings
 from scenes import BRIEF, record
 
 HERE = Path(__file__).resolve().parent
-NOISY, HELD_OUT = 8000, 512
-REPRESENT, SPEAK = 300, 200
+NOISY, HELD_OUT = 4000, 512
+REPRESENT, SPEAK = 200, 150
 """Steps of the two stages that learn from nothing."""
 SHORTER = {
     "stages.0.steps": REPRESENT,

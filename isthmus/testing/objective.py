@@ -11,9 +11,19 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from isthmus.core.contracts import Batch, Loss, Objective, Preparer, Sample, Template, Tools
+from isthmus.core.contracts import (
+    Batch,
+    Loss,
+    Matcher,
+    Objective,
+    Preparer,
+    Sample,
+    Template,
+    Tools,
+)
 from isthmus.core.model.build import build_model
 from isthmus.errors import ImageError
+from isthmus.testing.matcher import check_belonging
 from isthmus.testing.promises import build, check_config, close, in_worker, promise
 from isthmus.testing.tiny import tiny_model_config, tiny_samples, tiny_template, tiny_texts
 
@@ -45,6 +55,9 @@ def check_objective(
     _check_loss(objective, model, batch)
     if config.accumulates:
         _check_sum(objective, model, preparer, samples)
+    for each in objective.each:
+        if isinstance(each, Matcher):
+            check_belonging(each, model, tools, samples)
     again = _joined(config, model, seed=1)
     again.load_state_dict(objective.state_dict(), strict=True)
     close(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from isthmus.core.contracts import Loss, ParameterGroup, Preparer, Sample, Tools, Tuner
+from isthmus.core.contracts import Loss, Matcher, ParameterGroup, Preparer, Sample, Tools, Tuner
 from isthmus.core.data.preparers import PackPreparer
 from isthmus.plugins.objectives.lm import LanguageModelling
 from isthmus.plugins.tuners.full import Full
@@ -117,6 +117,18 @@ class Wasteful(PromisesLess, name="wasteful"):
     maker = Drops
 
 
+class Comparing(Scaled, Matcher, name="comparing"):
+    """Says how probable a match is among those of its batch."""
+
+    def belonging(self, model: Any, batch: Any) -> Tensor:
+        return torch.zeros(len(batch.samples)).softmax(dim=0)
+
+
+class Scoring(Comparing, name="scoring"):
+    def belonging(self, model: Any, batch: Any) -> Tensor:
+        return torch.full((len(batch.samples),), 2.0)
+
+
 def test_honest_objective_passes() -> None:
     check_objective(Scaled.Config())
 
@@ -136,6 +148,8 @@ def test_honest_objective_passes() -> None:
         (PromisesLess, r"promises \d+ tokens of sample 'one'"),
         (Hasty, "decodes pixels; the header will do"),
         (Wasteful, "samples, num_tokens and num_images are"),
+        (Comparing, "`belonging` of matches alone, and of their batch"),
+        (Scoring, "probabilities, from 0 to 1"),
     ],
 )
 def test_an_objective_that_breaks_a_promise_is_caught(part: Any, message: str) -> None:
