@@ -20,7 +20,7 @@ SHOWN = 10
 
 def show(scores: Scores) -> None:
     """A table of every column, and what the score is made of."""
-    from isthmus.evaluate.replies import shown
+    from isthmus.evaluate.matching import shown
 
     screen = console()
     say = partial(screen.print, markup=False, soft_wrap=True)

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from isthmus.core.contracts import Benchmark, Outcome, Reply
 from isthmus.errors import DataError, InputError
 from isthmus.evaluate.agreement import alpha
-from isthmus.evaluate.replies import matched
+from isthmus.evaluate.matching import matched
 from isthmus.evaluate.scoring import Run
 from isthmus.evaluate.sums import measures, total
 

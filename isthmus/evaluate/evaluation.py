@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from isthmus.core import checkpoint
-from isthmus.core.assistant import assistant_of, is_blind, matcher_of
+from isthmus.core.assistant import assistant_of, classifier_of, is_blind
 from isthmus.core.assistant.asking import Answerer
 from isthmus.core.config import dump
 from isthmus.core.contracts import JudgedBenchmark, Question, Reply
@@ -105,7 +105,7 @@ class Evaluation:
         """Whoever is in the checkpoint; a model that has no llm chooses among options."""
         opened = self.models[model]
         if opened.config.llm is None:
-            return matcher_of(opened, device, self.config.prompts)
+            return classifier_of(opened, device, self.config.prompts)
         return assistant_of(opened, device)
 
     def judge(self, judge: Judge) -> None:

@@ -22,7 +22,8 @@ from isthmus.core.contracts import Reply
 from isthmus.core.data.rows import read_rows
 from isthmus.errors import DataError, WorkError
 from isthmus.evaluate.exam import Exam, Variant
-from isthmus.evaluate.replies import matched, read_replies
+from isthmus.evaluate.matching import matched
+from isthmus.evaluate.replies import read_replies
 
 SETTINGS = "evaluation.yaml"
 SCORES = "scores.json"

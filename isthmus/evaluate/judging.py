@@ -21,7 +21,8 @@ from isthmus.core.contracts import JudgedBenchmark, Question, Reply
 from isthmus.errors import InputError, WorkError
 from isthmus.evaluate.hearing import Listener, Observer, in_words, request
 from isthmus.evaluate.jury import JuryConfig, names_of
-from isthmus.evaluate.replies import matched, read_answers, read_replies
+from isthmus.evaluate.matching import matched
+from isthmus.evaluate.replies import read_answers, read_replies
 from isthmus.evaluate.reviews import Remark, review_of
 from isthmus.evaluate.scoring import Run, run_of
 

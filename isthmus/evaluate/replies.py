@@ -14,25 +14,34 @@ Each id must stand once, and be one of the benchmark's; and each of its question
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isthmus.core.contracts import Benchmark, Id, JudgedBenchmark, Question, Reply
+from isthmus.core.contracts import Benchmark, Id, JudgedBenchmark, Reply
 from isthmus.core.data.answer_reading import LETTERS
 from isthmus.core.data.rows import Rows, read_json
 from isthmus.errors import DataError
+from isthmus.evaluate.matching import SHOWN, shown
 
-ID_FIELDS = ("question_id", "questionId", "image_id", "id", "image")
 ASKED_FIELDS = ("prompt", "question")
-SHOWN = 5
-"""Ids that a message lists."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a row may call its id and its words, whether they are a judge's, and whether rows
+    without an id are numbered."""
+
+    ids: tuple[str, ...] = Benchmark.id_fields
+    words: tuple[str, ...] = Benchmark.reply_fields
+    judged: bool = False
+    numbered: bool = False
 
 
 def read_answers(file: Path) -> list[Reply]:
     """A model's answers that somebody has to judge. Raises DataError."""
-    (answers,) = _read(file, Benchmark.reply_fields)
+    (answers,) = _read(file, Form())
     return answers
 
 
@@ -43,85 +52,52 @@ def read_replies(file: Path, benchmark: Benchmark) -> list[list[Reply]]:
     of them is a mistake in a file of answers; a judge's is one that failed, and has no words.
     """
     judged = isinstance(benchmark, JudgedBenchmark)
-    return _read(file, benchmark.reply_fields, judged, benchmark.numbered)
+    form = Form(benchmark.id_fields, benchmark.reply_fields, judged, benchmark.numbered)
+    return _read(file, form)
 
 
-def _read(
-    file: Path, fields: Sequence[str], judged: bool = False, numbered: bool = False
-) -> list[list[Reply]]:
+def _read(file: Path, form: Form) -> list[list[Reply]]:
     found = read_json(file)
     if isinstance(found, list):
-        return [_rows(_numbered(found) if numbered else found, fields, judged)]
+        return [_rows(_numbered(found, form) if form.numbered else found, form)]
     if isinstance(found.get("imgToEval"), Mapping):
         found = found["imgToEval"]
     if "results" in found or "outputs" in found:
         return [_by_index(found, file)]
     if {"correct", "incorrect"} <= found.keys():
         return [_parsed_letters(found, file)]
-    if any(name in found for name in ID_FIELDS):
-        return [_rows([(found, f"{file}, line 1")], fields, judged)]
+    if any(name in found for name in form.ids):
+        return [_rows([(found, f"{file}, line 1")], form)]
     if found and all(isinstance(value, Mapping) for value in found.values()):
-        if judged and all("score" in row for row in found.values()):
+        if form.judged and all("score" in row for row in found.values()):
             return _grades(found, file)
         rows = [({"question_id": id, **row}, f"{file}, {id}") for id, row in found.items()]
-        return [_rows(rows, fields, judged)]
+        return [_rows(rows, form)]
     if any(isinstance(value, Mapping) for value in found.values()):
         names = ", ".join(map(shown, list(found)[:SHOWN]))
         raise DataError(f"{file}: answers by question id are needed; found an object of {names}")
     return [[Reply(id, _text(text, f"{file}, {id}"), {}, str(file)) for id, text in found.items()]]
 
 
-def _numbered(rows: Rows) -> Rows:
+def _numbered(rows: Rows, form: Form) -> Rows:
     """Rows that say what was asked and have no id, under their number."""
-    nameless = not any(name in row for row, _ in rows for name in ID_FIELDS)
+    nameless = not any(name in row for row, _ in rows for name in form.ids)
     if not (nameless and all(any(name in row for name in ASKED_FIELDS) for row, _ in rows)):
         return rows
     return [({"question_id": number, **row}, at) for number, (row, at) in enumerate(rows, 1)]
 
 
-def matched(questions: Sequence[Question], replies: Sequence[Reply], file: str) -> list[Reply]:
-    """The replies in the order of the questions. Raises DataError for ids that are missing,
-    unknown, or there twice."""
-    asked = {question.key for question in questions}
-    counts = Counter(reply.key for reply in replies)
-    twice = [key for key, count in counts.items() if count > 1]
-    unknown = [key for key in counts if key not in asked]
-    missing = [question.key for question in questions if question.key not in counts]
-    problems = [
-        _listed("answered twice", twice, "keep one row of each"),
-        _listed("unknown to the benchmark", unknown, "remove them, or name the right data"),
-        _listed(f"missing, of {len(questions)}", missing, 'a row with text "" stands for none'),
-    ]
-    if any(problems):
-        raise DataError("\n  ".join([f"{file}:", *filter(None, problems)]))
-    by_key = {reply.key: reply for reply in replies}
-    return [by_key[question.key] for question in questions]
-
-
-def _listed(what: str, keys: Sequence[str], remedy: str) -> str:
-    if not keys:
-        return ""
-    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    return f"{len(keys)} question ids {what}: {', '.join(map(shown, keys[:SHOWN]))}{more}; {remedy}"
-
-
-def shown(name: object) -> str:
-    """An id or a label as a message may have it: short, and unable to steer a terminal."""
-    text = str(name)
-    return f"{text:.60}" if text.isprintable() else f"{text!r:.60}"
-
-
-def _rows(rows: Rows, fields: Sequence[str], may_lack: bool = False) -> list[Reply]:
+def _rows(rows: Rows, form: Form) -> list[Reply]:
     replies = []
     for row, origin in rows:
-        name = next((name for name in ID_FIELDS if name in row), None)
+        name = next((name for name in form.ids if name in row), None)
         if name is None:
-            raise DataError(f"{origin}: it has none of the fields {', '.join(ID_FIELDS)}")
-        words = next((field for field in fields if field in row), None)
-        if words is None and not may_lack:
+            raise DataError(f"{origin}: it has none of the fields {', '.join(form.ids)}")
+        words = next((field for field in form.words if field in row), None)
+        if words is None and not form.judged:
             raise DataError(
-                f"{origin}: one of the fields {', '.join(fields)} must hold the reply; found "
-                f"{', '.join(row)}"
+                f"{origin}: one of the fields {', '.join(form.words)} must hold the reply; found "
+                f"{', '.join(map(shown, list(row)[:SHOWN]))}"
             )
         text = _text(row[words], origin) if words else ""
         replies.append(Reply(_id(row[name], origin), text, row, origin))
@@ -160,7 +136,7 @@ def _parsed_letters(found: Mapping[str, Any], file: Path) -> list[Reply]:
             if not isinstance(row, dict):
                 raise DataError(f"{origin}: a row is a JSON object; found {row!r:.60}")
             rows.append((row, origin))
-    return _rows(rows, ("pred", "parsed_ans"))
+    return _rows(rows, Form(words=("pred", "parsed_ans")))
 
 
 def _grades(found: Mapping[str, Any], file: Path) -> list[list[Reply]]:

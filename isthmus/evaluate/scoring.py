@@ -11,7 +11,8 @@ from typing import Any
 
 from isthmus.core.contracts import Benchmark, Id, JudgedBenchmark, Outcome, Question, Reply
 from isthmus.errors import DataError
-from isthmus.evaluate.replies import SHOWN, matched, read_replies, shown
+from isthmus.evaluate.matching import SHOWN, matched, shown
+from isthmus.evaluate.replies import read_replies
 from isthmus.evaluate.sums import clusters_of, headline, measures, total
 
 MISSING_ALLOWED = 0.01

@@ -10,7 +10,8 @@ import pytest
 
 from isthmus.core.contracts import Benchmark, Reply
 from isthmus.errors import DataError
-from isthmus.evaluate.replies import matched, read_replies
+from isthmus.evaluate.matching import matched
+from isthmus.evaluate.replies import read_replies
 from isthmus.registry import find
 from tests.evaluate.toys import QUESTIONS, letters, replies, write_lines
 
@@ -39,6 +40,26 @@ def test_empty_lines_carriage_returns_and_a_byte_order_mark_are_passed_over(tmp_
     text = "\r\n".join(["", *map(json.dumps, ROWS), "", ""])
     file.write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert read(file) == [[(1, "A"), ("x", "B\nC")]]
+
+
+def test_records_of_several_lines_may_stand_one_after_another(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_text("\n".join(json.dumps(row, indent=4) for row in ROWS) + "\n")
+    assert read(file) == [[(1, "A"), ("x", "B\nC")]]
+    file.write_text(file.read_text() + "[1]")
+    with pytest.raises(DataError, match="record 3: a record is a JSON object"):
+        read(file)
+    file.write_text(json.dumps(ROWS, indent=4) + "}")
+    with pytest.raises(DataError, match=r"not JSON .*line 11, column 2"):
+        read(file)
+
+
+def test_names_of_fields_cannot_steer_a_terminal(tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "a.jsonl", [{"question_id": 1, "\x1b[31m": "A", "\ud800": 1}])
+    with pytest.raises(DataError) as error:
+        read(file)
+    assert str(error.value).isascii()
+    assert str(error.value).isprintable()
 
 
 def test_one_row_alone_is_a_row(tmp_path: Path) -> None:

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from isthmus.core.chat import Journal
-from isthmus.core.config import dump
 from isthmus.errors import ConfigError, DataError, InputError, OutOfBudget
 from isthmus.synthesize import Shard, derive, synthesize
 from isthmus.synthesize.export import export
@@ -87,34 +80,6 @@ def test_shards_merged_give_the_bytes_of_the_whole(tmp_path: Path):
     assert contents(parts.out)["samples.jsonl"] == contents(whole.out)["samples.jsonl"]
     with Journal(parts.out / "journal.sqlite", read_only=True) as journal:
         assert journal.spend().calls == 75
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path):
-    rows = many(400)
-    (tmp_path / "whole").mkdir()
-    whole = config(tmp_path / "whole", rows)
-    synthesize(whole)
-    made = config(tmp_path, rows, ask={"concurrency": 4})
-    file = tmp_path / "c.yaml"
-    file.write_text(dump(made))
-    command = [sys.executable, "-m", "isthmus", "synthesize", str(file)]
-    rng, kills = random.Random(0), 0
-    for _ in range(10):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        journal = made.out / "journal.sqlite-wal"
-        while process.poll() is None and not (journal.exists() and journal.stat().st_size):
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0.0, 0.15))
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-            kills += 1
-        process.wait()
-    assert kills
-    synthesize(made)
-    with Journal(made.out / "journal.sqlite", read_only=True) as done:
-        assert 1200 <= done.spend().calls <= 1200 + 4 * kills
-    assert contents(made.out)["samples.jsonl"] == contents(whole.out)["samples.jsonl"]
 
 
 def test_a_plan_has_the_published_shares(tmp_path: Path):

@@ -10,7 +10,7 @@ from PIL import Image
 
 import isthmus
 from isthmus.core import checkpoint
-from isthmus.core.assistant import matcher_of
+from isthmus.core.assistant import classifier_of
 from isthmus.core.model.towers import TwoTowersConfig
 from isthmus.core.train.config import RunConfig
 
@@ -72,7 +72,7 @@ def test_the_example_made_small_learns_and_chooses(name: str, data: Path, tmp_pa
     assert {key.split(".")[0] for key in opened.objective()} >= {"scale", "towers"}
     pictures = [str(data / f"{number}.png") for number in range(4)]
     prompts = ("all {}", "it is all {}")
-    assert matcher_of(opened, "cpu", prompts).classify(pictures, COLOURS) == list(COLOURS)
+    assert classifier_of(opened, "cpu", prompts).classify(pictures, COLOURS) == list(COLOURS)
 
 
 @pytest.mark.parametrize("name", ["clip", "siglip"])

@@ -14,7 +14,7 @@ Answered = list[tuple[Question, str]]
 
 
 class Answerer(Protocol):
-    """Who can be asked: an assistant, or a matcher."""
+    """Who can be asked: an assistant, or a classifier."""
 
     def answers(
         self, questions: Sequence[Question], settings: Settings, batch_size: int = 8

@@ -13,7 +13,7 @@ from torch import nn
 from isthmus.core import checkpoint
 from isthmus.core import config as configs
 from isthmus.core.assistant.assistant import Assistant
-from isthmus.core.assistant.matcher import BARE, Matcher, joined
+from isthmus.core.assistant.classifier import BARE, Classifier, joined
 from isthmus.core.checkpoint import CHECKPOINTS, Checkpoint
 from isthmus.core.contracts import Template
 from isthmus.core.model.towers import TwoTowersConfig
@@ -61,10 +61,10 @@ def dtype_of(run: Mapping[str, Any], device: torch.device) -> torch.dtype:
     return torch.bfloat16 if half else torch.float32
 
 
-def matcher_of(
+def classifier_of(
     opened: Checkpoint, device: str | None = None, prompts: Sequence[str] = BARE
-) -> Matcher:
-    """The matcher in a checkpoint of a stage that has learnt by `clip` or `siglip`, in fp32."""
+) -> Classifier:
+    """The classifier in a checkpoint of a stage that has learnt by `clip` or `siglip`, in fp32."""
     fields = _stage(opened, _run(opened)).get("objective") or {"type": "lm"}
     config: Any = configs.validate_part("objective", fields)
     place, model = device_of(device), opened.model()
@@ -73,7 +73,7 @@ def matcher_of(
         config = config.model_copy(update={"model": None})
     objective = joined(config.build(), model)
     objective.load_state_dict(opened.objective())
-    return Matcher(model.to(place), objective.to(place), prompts, is_blind(opened))
+    return Classifier(model.to(place), objective.to(place), prompts, is_blind(opened))
 
 
 def is_blind(opened: Checkpoint) -> bool:

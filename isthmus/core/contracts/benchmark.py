@@ -133,6 +133,8 @@ class Benchmark(Part, ABC):
     """Labels in the order in which tables print them; others follow as they come."""
     reply_fields: ClassVar[tuple[str, ...]] = ("text", "answer", "caption", "ranking")
     """Fields of a row that may hold the reply; the first that is there does."""
+    id_fields: ClassVar[tuple[str, ...]] = ("question_id", "questionId", "image_id", "id", "image")
+    """Fields of a row that may hold the question's id, likewise."""
     numbered: ClassVar[bool] = False
     """Whether rows without an id, which say what was asked, are taken for 1, 2, 3 and so on;
     `select` has to check the words."""

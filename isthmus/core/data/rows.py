@@ -1,19 +1,24 @@
 """JSON as published files have it, read at once: questions, answers, reviews, annotations.
 
-One object, a list of records, or one record a line. A key that stands twice in an object is an
-error, since in a table of answers by id it is a duplicate.
+One object, a list of records, one record a line, or records of several lines one after another.
+A key that stands twice in an object is an error, since in a table of answers by id it is a
+duplicate.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from isthmus.core.data.records import Record, mapping, reason
 from isthmus.errors import DataError
+
+SPACE = re.compile(r"[ \t\r\n]*")
 
 Rows = list[tuple[Record, str]]
 """Records, each with where it stands: `answers.jsonl, line 7`."""
@@ -28,7 +33,9 @@ def read_json(file: Path) -> dict[str, Any] | Rows:
     if len(lines) > 1 and _is_object(lines[0][1]):
         origins = ((line, f"{file}, line {number}") for number, line in lines)
         return [(mapping(_parsed(line, origin), origin), origin) for line, origin in origins]
-    document = _parsed(text, str(file))
+    document: Any = _documents(text, str(file))
+    if len(document) == 1:
+        document = document[0]
     if isinstance(document, dict):
         return document
     if not isinstance(document, list):
@@ -116,9 +123,33 @@ def _is_object(line: str) -> bool:
         return False
 
 
+def _documents(text: str, origin: str) -> list[Any]:
+    """One document, or several, one after another."""
+    decoder, found, at = json.JSONDecoder(object_pairs_hook=unique_object), [], 0
+    with _readable(origin):
+        while at < len(text):
+            document, at = decoder.raw_decode(text, at + _space(text, at))
+            found.append(document)
+            at += _space(text, at)
+    return found
+
+
+def _space(text: str, at: int) -> int:
+    """How many characters before the next document."""
+    found = SPACE.match(text, at)
+    return len(found[0]) if found else 0
+
+
 def _parsed(text: str, origin: str) -> Any:
-    try:
+    with _readable(origin):
         return json.loads(text, object_pairs_hook=unique_object)
+
+
+@contextmanager
+def _readable(origin: str) -> Iterator[None]:
+    """What cannot be read is a DataError that says where."""
+    try:
+        yield
     except _Twice as error:
         raise DataError(f"{origin}: the key {str(error)!r:.60} stands twice") from None
     except RecursionError:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from torch import Tensor, nn
 
-from isthmus.core.contracts import ConnectorText, Features, Images, PartConfig
+from isthmus.core.contracts import ConnectorText, Features, Images, Objective, PartConfig
 from isthmus.core.model.blocks import Picture, batched
 from isthmus.errors import PartError
 
@@ -99,6 +99,16 @@ def reader_among(parts: Mapping[str, PartConfig]) -> str | None:
         if isinstance(config, ReadsMatches) and config.reads:
             return name
     return None
+
+
+class MatchesConfig(Objective.Config):
+    """Base of the configuration of an objective that runs a reader."""
+
+    def runs(self, parts: Mapping[str, PartConfig]) -> frozenset[str]:
+        return self.needs | {reader_among(parts) or "encoder"}
+
+    def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
+        yield from needs_reader(self.owner.name, parts)
 
 
 def needs_reader(name: str, parts: Mapping[str, PartConfig]) -> Iterator[str]:

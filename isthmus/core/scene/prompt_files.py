@@ -20,6 +20,7 @@ class PromptFiles:
     def __init__(self, own: Path, others: Path | None = None) -> None:
         names = sorted(path.name for path in own.iterdir() if path.suffix in SUFFIXES)
         self.paths = {name: own / name for name in names}
+        self._read: dict[str, str] = {}
         if others is None:
             return
         if not others.is_dir():
@@ -39,8 +40,10 @@ class PromptFiles:
         return tuple(read_text(path) for path in self.paths.values())
 
     def text(self, name: str) -> str:
-        """One of them, without space around it."""
-        return read_text(self.paths[name]).strip()
+        """One of them, without space around it. It is read once: a recipe asks for every scene."""
+        if name not in self._read:
+            self._read[name] = read_text(self.paths[name]).strip()
+        return self._read[name]
 
     def lines(self, name: str) -> tuple[str, ...]:
         """Lines that are not empty. Raises DataError where there is none."""

@@ -62,12 +62,9 @@ class TaughtRecipe(Recipe):
         system = self.files.text("system.txt")
         if not self.asks and not structured:
             system = f"{system}\n\n{FORMAT}"
-        turns = [Turn("system", (system,))]
-        for example, exchanges in self._examples:
-            turns.append(Turn("user", (self._told(example, exchanges[0].question),)))
-            turns.append(Turn("assistant", (self._reply(exchanges, structured),)))
-        turns.append(Turn("user", (self._told(scene, self.question(seed) if self.asks else ""),)))
-        return Prompt(tuple(turns), None if self.asks else SCHEMA)
+        told = self._told(scene, self.question(seed) if self.asks else "")
+        turns = (Turn("system", (system,)), *self._shown[structured], Turn("user", (told,)))
+        return Prompt(turns, None if self.asks else SCHEMA)
 
     def read(self, reply: str, scene: Scene, seed: int) -> Sequence[Exchange]:
         if self.asks:
@@ -80,6 +77,21 @@ class TaughtRecipe(Recipe):
     @cached_property
     def _examples(self) -> list[tuple[Scene, list[Exchange]]]:
         return [_example(row, origin) for row, origin in self.files.rows("examples.jsonl")]
+
+    @cached_property
+    def _shown(self) -> dict[bool, tuple[Turn, ...]]:
+        """The examples as turns, for teachers that are `structured` and for others."""
+        return {
+            structured: tuple(
+                turn
+                for example, exchanges in self._examples
+                for turn in (
+                    Turn("user", (self._told(example, exchanges[0].question),)),
+                    Turn("assistant", (self._reply(exchanges, structured),)),
+                )
+            )
+            for structured in (True, False)
+        }
 
     def _told(self, scene: Scene, question: str) -> str:
         return f"{tell(scene)}\n\nThe task: {question}" if self.asks else tell(scene)

@@ -38,5 +38,6 @@ def _quoted(text: str) -> str:
     """In quotes, on one line. Half characters and controls are escaped; `<` too, so that no
     special token of any model is in it."""
     shown = text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
-    printable = "".join(mark if mark.isprintable() else " " for mark in shown)
-    return json.dumps(printable, ensure_ascii=False).replace("<", "\\u003c").replace("|", "\\u007c")
+    if not shown.isprintable():
+        shown = "".join(mark if mark.isprintable() else " " for mark in shown)
+    return json.dumps(shown, ensure_ascii=False).replace("<", "\\u003c").replace("|", "\\u007c")

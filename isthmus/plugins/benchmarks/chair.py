@@ -19,6 +19,7 @@ class Chair(Benchmark, name="chair"):
 
     Less is better. Every mention counts."""
 
+    id_fields = ("image_id", "question_id", "id", "image")
     reply_fields = ("caption", "text")
 
     class Config(Benchmark.Config):

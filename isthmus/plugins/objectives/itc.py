@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -10,12 +10,12 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from isthmus import hookimpl
-from isthmus.core.contracts import Loss, Objective, PartConfig, Preparer, Tools
+from isthmus.core.contracts import Loss, Preparer, Tools
 from isthmus.core.data.matches import EVERYONE, SIMILARITIES, VECTORS, Matches, MatchPreparer
 from isthmus.core.model.blocks import idle
 from isthmus.core.model.contrast import Everyone, Temperature, best, unit
 from isthmus.core.model.draw import draw_scaled
-from isthmus.core.model.match_reader import looked, needs_reader, reader_among, reader_of
+from isthmus.core.model.match_reader import MatchesConfig, looked, reader_of
 from isthmus.core.model.momentum import COPIES, AsksCopies, Copies
 from isthmus.core.model.qformer_weights import fill_head
 
@@ -32,7 +32,7 @@ class ImageTextContrast(AsksCopies, name="itc"):
     needs: ClassVar[frozenset[str]] = frozenset({"encoder"})
     accumulates: ClassVar[bool] = False
 
-    class Config(Objective.Config):
+    class Config(MatchesConfig):
         """Settings of `itc`."""
 
         model: str | None = None
@@ -46,12 +46,6 @@ class ImageTextContrast(AsksCopies, name="itc"):
         @property
         def pretrained(self) -> str | None:
             return self.model
-
-        def runs(self, parts: Mapping[str, PartConfig]) -> frozenset[str]:
-            return self.needs | {reader_among(parts) or "encoder"}
-
-        def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
-            yield from needs_reader("itc", parts)
 
     config: Config
 

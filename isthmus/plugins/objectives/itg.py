@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from pydantic import Field
 from torch.nn import functional
 
 from isthmus import hookimpl
-from isthmus.core.contracts import ConnectorText, Loss, Objective, PartConfig, Preparer, Tools
+from isthmus.core.contracts import ConnectorText, Loss, Objective, Preparer, Tools
 from isthmus.core.data.matches import Matches, MatchPreparer
 from isthmus.core.model.blocks import idle
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.match_reader import (
+    MatchesConfig,
     looked,
-    needs_reader,
     picture,
-    reader_among,
     reader_of,
 )
 from isthmus.core.model.word_head import WordHead
@@ -36,17 +35,11 @@ class ImageTextGeneration(Objective, name="itg"):
 
     needs: ClassVar[frozenset[str]] = frozenset({"encoder"})
 
-    class Config(Objective.Config):
+    class Config(MatchesConfig):
         """Settings of `itg`."""
 
         smoothing: float = Field(default=0.0, ge=0, lt=1)
         """Share of every target that is spread evenly over all words; BLIP has 0.1."""
-
-        def runs(self, parts: Mapping[str, PartConfig]) -> frozenset[str]:
-            return self.needs | {reader_among(parts) or "encoder"}
-
-        def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
-            yield from needs_reader("itg", parts)
 
     config: Config
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isthmus import hookimpl
-from isthmus.core.contracts import ConnectorText, Loss, Matcher, PartConfig, Preparer, Tools
+from isthmus.core.contracts import ConnectorText, Loss, Matcher, Preparer, Tools
 from isthmus.core.data.matches import EVERYONE, SIMILARITIES, Matches, MatchPreparer
 from isthmus.core.model.blocks import Picture, idle
 from isthmus.core.model.contrast import Everyone
 from isthmus.core.model.draw import draw_scaled
-from isthmus.core.model.match_reader import needs_reader, picture, reader_among, reader_of
+from isthmus.core.model.match_reader import MatchesConfig, picture, reader_of
 from isthmus.core.model.mining import draw, gumbel
 from isthmus.core.model.qformer_weights import fill_head
 
@@ -34,7 +34,7 @@ class ImageTextMatching(Matcher, name="itm"):
     accumulates: ClassVar[bool] = False
     follows: ClassVar[frozenset[str]] = frozenset({"itc"})
 
-    class Config(Matcher.Config):
+    class Config(MatchesConfig):
         """Settings of `itm`."""
 
         model: str | None = None
@@ -44,12 +44,6 @@ class ImageTextMatching(Matcher, name="itm"):
         @property
         def pretrained(self) -> str | None:
             return self.model
-
-        def runs(self, parts: Mapping[str, PartConfig]) -> frozenset[str]:
-            return self.needs | {reader_among(parts) or "encoder"}
-
-        def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
-            yield from needs_reader("itm", parts)
 
     config: Config
 

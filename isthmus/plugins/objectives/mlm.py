@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from isthmus import hookimpl
-from isthmus.core.contracts import ConnectorText, Loss, Objective, PartConfig, Preparer, Tools
+from isthmus.core.contracts import ConnectorText, Loss, Preparer, Tools
 from isthmus.core.data.matches import EVERYONE, Matches, MatchPreparer, edges
 from isthmus.core.model.blocks import idle
 from isthmus.core.model.contrast import Everyone
 from isthmus.core.model.draw import draw_scaled
-from isthmus.core.model.match_reader import needs_reader, picture, reader_among, reader_of
+from isthmus.core.model.match_reader import MatchesConfig, picture, reader_of
 from isthmus.core.model.mining import uniform
 from isthmus.core.model.momentum import COPIES, AsksCopies, Copies
 from isthmus.core.model.word_head import WordHead
@@ -38,17 +38,11 @@ class MaskedLanguageModelling(AsksCopies, name="mlm"):
 
     needs: ClassVar[frozenset[str]] = frozenset({"encoder"})
 
-    class Config(Objective.Config):
+    class Config(MatchesConfig):
         """Settings of `mlm`."""
 
         share: float = Field(default=0.15, gt=0, le=1)
         """Share of a text's words that is asked for."""
-
-        def runs(self, parts: Mapping[str, PartConfig]) -> frozenset[str]:
-            return self.needs | {reader_among(parts) or "encoder"}
-
-        def objections(self, parts: Mapping[str, PartConfig]) -> Iterator[str]:
-            yield from needs_reader("mlm", parts)
 
     config: Config
 

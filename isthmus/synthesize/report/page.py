@@ -50,6 +50,7 @@ def page(found: Mapping[str, Any], shown: Sequence[Made], images: Path | None) -
         _bars("Questions open with", found["questions_open_with"]),
         _bars("First verbs", found["first_verbs"]),
         *(_bars(f"Turns: {kind}", counts) for kind, counts in found["turns"].items()),
+        *(_bars(f"Words of questions: {k}", c) for k, c in found["question_words"].items()),
         *(_bars(f"Words of answers: {k}", c) for k, c in found["answer_words"].items()),
         "</div><h2>Objects</h2>",
         _table(

@@ -142,6 +142,8 @@ def test_chair_reads_what_its_own_program_takes(annotated: Path, tmp_path: Path)
     file.write_text(json.dumps({"overall": {"CIDEr": 1.0}, "imgToEval": rows}))
     benchmark = Chair.Config(data=annotated).build()
     assert score(benchmark, open_runs(benchmark, [file])).score == pytest.approx(100 * 2 / 7)
+    numbered = [{"question_id": n - 1, "image_id": n, "text": t} for n, t in enumerate(SAID, 1)]
+    assert scored(Chair.Config(data=annotated), numbered).score == pytest.approx(100 * 2 / 7)
 
 
 def test_chair_from_cocos_own_files_is_the_same(annotated: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from isthmus.plugins.benchmarks.caption.words import words_of
 class Caption(Benchmark, name="caption"):
     """CIDEr-D, BLEU-1 to 4, ROUGE-L and, with its program, METEOR; all times 100."""
 
+    id_fields = ("image_id", "question_id", "id", "image")
     reply_fields = ("caption", "text")
 
     class Config(Benchmark.Config):

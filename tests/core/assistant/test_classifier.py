@@ -12,7 +12,7 @@ from PIL import Image
 from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
 import isthmus
-from isthmus.core.assistant import Matcher
+from isthmus.core.assistant import Classifier
 from isthmus.core.config import load
 from isthmus.core.model.transform import normalise
 from isthmus.errors import DataError, PartError
@@ -79,9 +79,9 @@ def test_a_published_folder_scores_as_transformers_does(
     published: dict[str, tuple[Any, str]], family: str, said: dict[str, Any]
 ) -> None:
     whole, folder = published[family]
-    matcher = Matcher.of(parts(family, folder), said | {"model": folder}, PROMPTS)
+    classifier = Classifier.of(parts(family, folder), said | {"model": folder}, PROMPTS)
     texts = [prompt.replace("{}", option) for prompt in PROMPTS for option in OPTIONS]
-    encoder: Any = matcher.model.encoder
+    encoder: Any = classifier.model.encoder
     pixels = torch.cat([encoder.transform(picture) for picture in tiny_pictures()])
     tokenizer = reader()
     start, end, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
@@ -96,14 +96,14 @@ def test_a_published_folder_scores_as_transformers_does(
             pixel_values=normalise(pixels, encoder.pixel_mean, encoder.pixel_std, torch.float32),
             **mask,
         )
-    seen, read = matcher.pictures(tiny_pictures(), 3), matcher.texts(texts, 4)
-    logits = matcher.objective.scale().detach() * seen @ read.T
+    seen, read = classifier.pictures(tiny_pictures(), 3), classifier.texts(texts, 4)
+    logits = classifier.objective.scale().detach() * seen @ read.T
     if family == "siglip":
-        logits = logits + matcher.objective.bias.detach()
+        logits = logits + classifier.objective.bias.detach()
     torch.testing.assert_close(logits, wanted.logits_per_image, rtol=1e-5, atol=1e-5)
     ensemble = wanted.text_embeds.unflatten(0, (2, 3)).mean(dim=0)
     nearest = (wanted.image_embeds @ torch.nn.functional.normalize(ensemble, dim=1).T).argmax(1)
-    assert matcher.classify(tiny_pictures(), OPTIONS) == [OPTIONS[at] for at in nearest]
+    assert classifier.classify(tiny_pictures(), OPTIONS) == [OPTIONS[at] for at in nearest]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_ends_that_do_not_fit_are_refused(
     folder = published[family][1]
     ends = {} if said["type"] == "lm" else {"model": folder}
     with pytest.raises(PartError, match=why):
-        Matcher.of(parts(family, folder, **encoder), said | ends)
+        Classifier.of(parts(family, folder, **encoder), said | ends)
 
 
 @pytest.fixture(scope="module")

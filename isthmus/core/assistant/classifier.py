@@ -1,4 +1,4 @@
-"""The matcher: a trained model that compares pictures with texts, and chooses by that."""
+"""The classifier: a trained model that compares pictures with texts, and chooses by that."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BARE = ("{}",)
 """A prompt that is the option's own words."""
 
 
-class Matcher:
+class Classifier:
     """Encoder and text encoder, and the objective that brought them together.
 
     It answers a question that has options with the one whose text is nearest to the picture
@@ -51,16 +51,16 @@ class Matcher:
         self._known: dict[tuple[str, ...], Tensor] = {}
 
     @staticmethod
-    def of(model: Any, objective: Any, prompts: Sequence[str] = BARE) -> Matcher:
+    def of(model: Any, objective: Any, prompts: Sequence[str] = BARE) -> Classifier:
         """Build one of what stands under `model:` and `objective:` in a YAML, as with published
         weights. Raises PartError, or ConfigError."""
         built = build_model(configs.load(ModelConfig, model))
         config: Any = configs.validate_part("objective", objective)
-        return Matcher(built, joined(config.build(), built), prompts)
+        return Classifier(built, joined(config.build(), built), prompts)
 
-    def blinded(self) -> Matcher:
+    def blinded(self) -> Classifier:
         """The same one, that sees grey in place of every picture."""
-        return Matcher(self.model, self.objective, self.prompts, blind=True)
+        return Classifier(self.model, self.objective, self.prompts, blind=True)
 
     @torch.no_grad()
     def pictures(self, pictures: Sequence[Picture | str], batch_size: int = 8) -> Tensor:
