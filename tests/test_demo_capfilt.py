@@ -15,14 +15,16 @@ from isthmus.core.config import load
 from isthmus.core.train.config import RunConfig
 
 DEMO = Path(__file__).resolve().parent.parent / "examples" / "demo"
-MODULES = ("capfilt", "digits", "jobs", "questions", "scenes")
+MODULES = ("capfilt", "digits", "jobs", "questions", "scenes", "truth")
 
 
 @pytest.fixture
 def demo(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(DEMO))
     import capfilt
+    import truth
 
+    monkeypatch.setattr(capfilt, "truth", truth, raising=False)
     monkeypatch.setattr(capfilt, "NOISY", 60)
     monkeypatch.setattr(capfilt, "HELD_OUT", 5)
     yield capfilt
@@ -35,7 +37,7 @@ def test_half_of_the_captions_are_another_scenes(demo: ModuleType, tmp_path: Pat
     truth = json.loads((tmp_path / "truth.json").read_text())
     for name, wrong in (("noisy", 30), ("test_captions", 0)):
         rows = json.loads((tmp_path / f"{name}.json").read_text())
-        said = [demo.said_in(row["conversations"][1]["value"]) for row in rows]
+        said = [demo.truth.said_in(row["conversations"][1]["value"]) for row in rows]
         right = [truth[row["image"]] == each for row, each in zip(rows, said, strict=True)]
         assert len(right) - sum(right) == wrong
         assert all((tmp_path / "images" / row["image"]).is_file() for row in rows)
@@ -44,8 +46,8 @@ def test_half_of_the_captions_are_another_scenes(demo: ModuleType, tmp_path: Pat
 
 def test_a_caption_says_the_same_in_any_order_of_words(demo: ModuleType):
     one, other = "northwest 5 red, southeast 0 blue", "0 blue southeast, 5 northwest red"
-    assert demo.said_in(one) == demo.said_in(other)
-    assert demo.said_in(one) != demo.said_in(one.replace("5", "6"))
+    assert demo.truth.said_in(one) == demo.truth.said_in(other)
+    assert demo.truth.said_in(one) != demo.truth.said_in(one.replace("5", "6"))
 
 
 def test_both_models_differ_in_nothing_but_captions(demo: ModuleType, tmp_path: Path):
@@ -64,7 +66,7 @@ def test_both_models_differ_in_nothing_but_captions(demo: ModuleType, tmp_path: 
 def test_what_was_kept_is_held_against_the_pictures(demo: ModuleType, tmp_path: Path):
     for folder in ("data", "filtered", "from-noisy", "from-filtered"):
         (tmp_path / folder).mkdir()
-    truth = {f"{n}.png": demo.said_in(f"northwest {n} red") for n in range(4)}
+    truth = {f"{n}.png": demo.truth.said_in(f"northwest {n} red") for n in range(4)}
     (tmp_path / "data" / "truth.json").write_text(json.dumps(truth))
     kept = [(0, "web", 0), (1, "web", 3), (2, "synthetic", 2)]
     left = [(2, "web", 3, "mismatch"), (3, "web", 1, "mismatch"), (1, "synthetic", 2, "mismatch")]
@@ -94,10 +96,11 @@ def test_what_was_kept_is_held_against_the_pictures(demo: ModuleType, tmp_path: 
     for name in demo.SETS:
         lines = "\n".join(map(json.dumps, (represent, speak)))
         (tmp_path / f"from-{name}" / "metrics.jsonl").write_text(lines)
-    found = demo.measure(tmp_path)
+    found = demo.kept(tmp_path)
     assert found["right_kept"] == 1
     assert found["wrong_rejected"] == pytest.approx(2 / 3)
     assert found["written_right"] == 0.5
+    assert found["written_words_right"] == pytest.approx((1 + 2 / 3 + 1) / 3)
     assert found["written_right_among_kept"] == 1
     assert found["kept"] == 3
-    assert found["noisy"]["caption_loss"] == 0.25
+    assert demo.learnt(tmp_path)["noisy"]["caption_loss"] == 0.25

@@ -17,13 +17,13 @@ import random
 import resource
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from digits import PLACES, Scene, make_scene, split_scans
+from digits import make_scene, split_scans
 from jobs import Job, console, isthmus, run_jobs, settings
 from scenes import BRIEF, record
+from truth import facts, kept
 
 HERE = Path(__file__).resolve().parent
 NOISY, HELD_OUT = 4000, 512
@@ -33,10 +33,10 @@ SHORTER = {
     "stages.0.steps": REPRESENT,
     "stages.0.batch.samples": 64,
     "stages.0.optimizer.lr": 2e-3,
-    "stages.0.schedule.warmup": 50,
+    "stages.0.schedule.warmup": 30,
     "stages.0.validation.grounding": "false",
     "stages.1.steps": SPEAK,
-    "stages.1.schedule.warmup": 50,
+    "stages.1.schedule.warmup": 20,
     "stages.1.validation.grounding": "false",
     "threads": 1,
 }
@@ -66,20 +66,6 @@ def write(folder: Path, seed: int) -> None:
             rows.append(record(scene.name, scene, [(rng.choice(BRIEF), caption)]))
         (folder / f"{name}.json").write_text(json.dumps(rows))
     (folder / "truth.json").write_text(json.dumps(truth))
-
-
-def facts(scene: Scene) -> list[str]:
-    """What is in a scene: one entry a digit, in an order of their own."""
-    return sorted(_fact((PLACES[t.place], str(t.digit), t.colour)) for t in scene.things)
-
-
-def said_in(caption: str) -> list[str]:
-    """What a caption says, in the same form."""
-    return sorted(_fact(words.split()) for words in caption.split(", "))
-
-
-def _fact(words: Iterable[str]) -> str:
-    return " ".join(sorted(words))
 
 
 def teach(folder: Path, seed: int) -> None:
@@ -125,34 +111,9 @@ def from_nothing(folder: Path, name: str) -> Job:
     return Job(log, run, REPRESENT + SPEAK, *command)
 
 
-def measure(folder: Path) -> dict[str, Any]:
-    """What was kept, by what is in the pictures; and what the two models have learnt."""
-    truth = json.loads((folder / "data" / "truth.json").read_text())
-    counts: dict[tuple[str, bool, bool], int] = {}
-    for file, kept in (("samples.jsonl", True), ("rejected.jsonl", False)):
-        for line in (folder / "filtered" / file).read_text().splitlines():
-            row = json.loads(line)
-            text = row["conversations"][1]["value"] if kept else row["text"]
-            right = said_in(text) == truth[row["image"]]
-            # A written caption in the words that were there is right or wrong with these.
-            kind = row["kind"] if row.get("reason") != "duplicate" else "duplicate"
-            counts[kind, right, kept] = counts.get((kind, right, kept), 0) + 1
-
-    def part(kind: str, right: bool, kept: bool) -> float:
-        same = counts.get((kind, right, kept), 0)
-        return same / max(1, same + counts.get((kind, right, not kept), 0))
-
-    def right_among(kind: str, kept: tuple[bool, ...]) -> float:
-        right = sum(counts.get((kind, True, each), 0) for each in kept)
-        return right / max(1, right + sum(counts.get((kind, False, each), 0) for each in kept))
-
-    found: dict[str, Any] = {
-        "right_kept": part("web", True, True),
-        "wrong_rejected": part("web", False, False),
-        "written_right": right_among("synthetic", (True, False)),
-        "written_right_among_kept": right_among("synthetic", (True,)),
-        "kept": sum(n for (_, _, kept), n in counts.items() if kept),
-    }
+def learnt(folder: Path) -> dict[str, dict[str, float]]:
+    """What the two models came to on what is held out."""
+    found = {}
     for name in SETS:
         lines = (folder / f"from-{name}" / "metrics.jsonl").read_text().splitlines()
         rows = [row for row in map(json.loads, lines) if "val_loss" in row]
@@ -178,21 +139,24 @@ def main() -> None:
         write(folder / "data", given.seed)
     teach(teacher, given.seed)
     filter_captions(folder, teacher)
-    learn_again(folder)
-    found = measure(folder)
-    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    found["cpu_minutes"] = round(sum(each.ru_utime + each.ru_stime for each in usage) / 60, 1)
-    (folder / "results.json").write_text(json.dumps(found, indent=2) + "\n")
+    counted = kept(folder)
     console.print(
-        f"of the right captions {found['right_kept']:.1%} were kept, of the wrong ones "
-        f"{found['wrong_rejected']:.1%} rejected\n"
-        f"of those that were written {found['written_right']:.1%} are right, "
-        f"{found['written_right_among_kept']:.1%} of those kept"
+        f"of the right captions {counted['right_kept']:.1%} were kept, of the wrong ones "
+        f"{counted['wrong_rejected']:.1%} rejected\n"
+        f"of the words of those that were written {counted['written_words_right']:.1%} are right; "
+        f"all are in {counted['written_right']:.1%}, and in "
+        f"{counted['written_right_among_kept']:.1%} of those kept"
     )
+    learn_again(folder)
+    compared = learnt(folder)
     for name, said in SETS.items():
-        numbers = ", ".join(f"{key} {value:.3f}" for key, value in found[name].items())
+        numbers = ", ".join(f"{key} {value:.3f}" for key, value in compared[name].items())
         console.print(f"learnt from {said}: {numbers}")
-    console.print(f"{found['cpu_minutes']} minutes of CPU time")
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    minutes = round(sum(each.ru_utime + each.ru_stime for each in usage) / 60, 1)
+    console.print(f"{minutes} minutes of CPU time")
+    results = {**counted, **compared, "cpu_minutes": minutes}
+    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":
