@@ -272,7 +272,7 @@ def test_heads_that_are_not_there_or_do_not_fit_are_refused(retrieval, system: S
     sizes = {"dim": 32, "layers": 1, "heads": 4, "hidden": 48, "tokenizer": {"vocab_size": 300}}
     values = {"encoder": {"type": "blip2", "model": str(folder)}, "connector": former | sizes}
     ours = build_model(load(ModelConfig, values), texts=tiny_texts)
-    with pytest.raises(PartError, match=r"objective itm: model: .* has no itm_head; take a BLIP-2"):
+    with pytest.raises(PartError, match=r"objective itm: model: .* has no itm_head; take one"):
         create("objective", "itm", model=str(other)).join(ours)
     with pytest.raises(PartError, match=r"vision_projection\.weight of .* is \(12, 32\), not \(7"):
         create("objective", "itc", model=str(folder), dim=7).join(ours)

@@ -51,7 +51,22 @@ def former(**fields: Any) -> dict[str, Any]:
     return {f"model.connector.{name}": value for name, value in values.items()}
 
 
+def bert(part: str, **fields: Any) -> dict[str, Any]:
+    """A BERT of two layers."""
+    sizes = {"dim": 16, "layers": 2, "heads": 2, "hidden": 24, "positions": 48}
+    values = {"model": None, **sizes, "tokenizer": OWN, **fields}
+    return {f"model.{part}.{name}": value for name, value in values.items()}
+
+
 CLIP = scratch("encoder", VISION)
+TIMM = {
+    "model.encoder.model": "vit_tiny_patch16_224",
+    "model.encoder.weights": None,
+    "model.encoder.image_size": 16,
+    "model.encoder.options": {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2},
+}
+TEXT = SHAPE | {"max_position_embeddings": 48}
+MOMENTUM = {"warmup": 2, "queue": 8}
 LLM = scratch("llm", LLAMA, tokenizer=OWN)
 SYSTEMS: dict[str, dict[str, Any]] = {
     "llava": CLIP | LLM,
@@ -69,6 +84,14 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     | {f"model.connector.{name}": 2 for name in ("heads", "states.queries", "states.layers")}
     | LLM,
     "simvlm": {f"model.encoder.{name}": size for name, size in VIT.items()} | LLM,
+    "clip": CLIP | scratch("text_encoder", TEXT, tokenizer=OWN),
+    "siglip": CLIP
+    | scratch("text_encoder", TEXT | {"vocab_size": 300}, tokenizer=OWN)
+    | {"stages.0.objective.heads": 2},
+    "blip": TIMM | bert("llm") | {"stages.0.objective.momentum": MOMENTUM},
+    "albef": TIMM
+    | bert("text_encoder", alone=1)
+    | {"stages.0.objective.momentum": MOMENTUM, "stages.0.objective.of.2.share": 0.5},
     "pali": scratch("encoder", VISION) | scratch("llm", T5 | {"model_type": "mt5"}, tokenizer=OWN),
 }
 """Example -> what is put in place of what it loads, and of what cannot be without that."""
@@ -79,7 +102,8 @@ def short(stage: StageConfig, index: int, data: Path) -> dict[str, Any]:
     place = f"stages.{index}"
     source = {"type": "llava", "file": str(data / "data.json"), "images": str(data / "pictures")}
     pieces = {"micro_samples": 2} if stage.batch.micro_samples else {}
-    return {
+    held_out = {f"{place}.validation.data": [source]} if stage.validation else {}
+    return held_out | {
         f"{place}.data": [source],
         f"{place}.batch": {"samples": 4, **pieces},
         f"{place}.schedule.warmup": 0,

@@ -25,7 +25,17 @@ from isthmus.evaluate.config import EvaluationConfig
 from isthmus.evaluate.evaluation import Evaluation
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo"
-NAMES = ("digits", "scenes", "languages", "miniature", "flamingo", "simvlm", "pali")
+NAMES = (
+    "digits",
+    "questions",
+    "teacher",
+    "scenes",
+    "languages",
+    "miniature",
+    "flamingo",
+    "simvlm",
+    "pali",
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +50,8 @@ def demo() -> Iterator[dict[str, ModuleType]]:
         patch.setattr(modules["flamingo"], "SCENES", 40)
         patch.setattr(modules["flamingo"], "SEQUENCES", 30)
         patch.setattr(modules["flamingo"], "QUESTIONS", 4)
+        patch.setattr(modules["simvlm"], "SCENES", 40)
+        patch.setattr(modules["simvlm"], "QUESTIONS", 16)
         patch.setattr(modules["pali"], "SCENES", 30)
         patch.setattr(modules["pali"], "QUESTIONS", 10)
         yield modules
@@ -152,13 +164,16 @@ def test_with_gates_shut_text_is_that_of_the_bare_llm() -> None:
 
 @pytest.mark.slow
 def test_simvlm_trains_all_of_it_on_captions_and_on_text_alone(demo: Any, tmp_path: Path) -> None:
-    demo["scenes"].write(tmp_path, 40, 16, 0)
-    captions = read(tmp_path / "captions.json")
-    demo["simvlm"].part_texts(tmp_path)
-    texts, left = read(tmp_path / "texts.json"), read(tmp_path / "captions.json")
-    assert [r["id"] for r in texts] == [r["id"] for r in captions[::8]]
-    assert not {r["id"] for r in left} & {r["id"] for r in texts}
-    assert {r["conversations"][0]["value"] for r in left} == {"<image>"}
+    demo["simvlm"].write(tmp_path, 0)
+    texts, captions = read(tmp_path / "texts.json"), read(tmp_path / "captions.json")
+    assert len(texts) == -(-3 * demo["simvlm"].SCENES // 8)
+    assert not {r["id"] for r in captions} & {r["id"] for r in texts}
+    assert {r["conversations"][0]["value"] for r in captions} == {"<image>"}
+    things = {r["image"]: said(r)[0] for r in captions if r["id"].endswith("_0")}
+    for record in read(tmp_path / "questions.json"):
+        for question, answer in zip(record["conversations"][::2], said(record), strict=True):
+            if "How many digits are there?" in question["value"] and record["image"] in things:
+                assert int(answer) == things[record["image"]].count(",") + 1
     folder = train("simvlm", tmp_path, tmp_path / "run")
     answer = assistant_of(checkpoint.load(folder), "cpu").reply(
         [{"role": "user", "content": "What is in the picture?"}], max_new_tokens=4
