@@ -158,6 +158,14 @@ def tables(rows: Sequence[Row]) -> str:
     return f"{_markdown(reached)}\n{_markdown(cost)}"
 
 
+PICTURE = f"""
+[The same as CSV]({NAME}.csv)
+
+![Right answers of every connector, by type of question, and what each costs](images/{NAME}.svg)
+"""
+"""What stands below the tables in docs/."""
+
+
 def _markdown(lines: Sequence[Sequence[str]]) -> str:
     rule = ["---", *("---:" for _ in lines[0][1:])]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (lines[0], rule, *lines[1:]))
@@ -173,6 +181,6 @@ def write_files(rows: Sequence[Row], folder: Path, docs: Path | None = None) -> 
         return
     page = docs / f"{NAME}.md"
     before, _, rest = page.read_text().partition(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n{tables(rows)}\n{END}{rest.partition(END)[2]}")
+    page.write_text(f"{before}{BEGIN}\n{tables(rows)}{PICTURE}\n{END}{rest.partition(END)[2]}")
     (docs / f"{NAME}.csv").write_text((folder / f"{NAME}.csv").read_text())
     (docs / "images" / f"{NAME}.svg").write_text((folder / f"{NAME}.svg").read_text())
