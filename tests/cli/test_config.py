@@ -216,7 +216,7 @@ def test_examples_pass_the_check_and_the_schema(path: Path) -> None:
     result = run("check", path)
     assert result.exit_code == 0, result.stderr
     kinds = {"evaluate": "evaluation", "synthesize": "synthesis", "capfilt": "capfilt"}
-    kind = next((kind for name, kind in kinds.items() if path.name.startswith(name)), "run")
+    kind = next((kind for name, kind in kinds.items() if name in path.stem), "run")
     whole = Draft202012Validator(json.loads(run("schema", kind).stdout))
     assert list(whole.iter_errors(read(path).values)) == []
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from isthmus.core.assistant.messages import IMAGE_BREAK, Conversation
 from isthmus.core.contracts import ImageSlot, Picture, Sample, Turn
-from isthmus.core.data.askable import IMAGE
 from isthmus.core.data.images import picture_size
 from isthmus.core.data.paths import inside
+from isthmus.core.data.question_file import IMAGE
 from isthmus.errors import DataError
 
 SHOWN = 10

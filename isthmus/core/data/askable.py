@@ -8,10 +8,9 @@ from pathlib import Path
 from isthmus.core.contracts import Benchmark, Question
 from isthmus.core.data.images import picture_size
 from isthmus.core.data.paths import inside
+from isthmus.core.data.question_file import IMAGE
 from isthmus.errors import DataError
 
-IMAGE = "<image>"
-"""Where a prompt may say an image to stand; else images stand before the words."""
 SHOWN = 10
 """Problems that a message lists."""
 

@@ -13,7 +13,7 @@ from pydantic import PositiveInt
 
 from isthmus.core.contracts import DataPath, ImageSlot, Sample, Source, Turn
 from isthmus.core.data.lines import Lines
-from isthmus.core.data.paths import check_name, inside
+from isthmus.core.data.paths import inside
 from isthmus.core.data.records import Record, Records
 from isthmus.errors import DataError
 
@@ -112,20 +112,6 @@ def checked_text(value: Any, origin: str, field: str) -> str:
             "is no character; write the character itself"
         ) from None
     return value
-
-
-def checked_list(value: Any, origin: str, field: str) -> list[Any]:
-    """`value` if it is a list with something in it. Raises DataError."""
-    if not isinstance(value, list) or not value:
-        raise DataError(f"{origin}: `{field}` is a list [...]; found {value!r:.60}")
-    return value
-
-
-def image_names(value: Any, origin: str) -> list[str]:
-    """The image paths that a record names: one, a list, or none. Raises DataError."""
-    if value is None or value == "":
-        return []
-    return [check_name(name, origin) for name in (value if isinstance(value, list) else [value])]
 
 
 def place_images(text: str, slot: Callable[[], ImageSlot]) -> Content:

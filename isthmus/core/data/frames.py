@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import Field, PositiveInt
 
 from isthmus.core.contracts import Config
-from isthmus.core.data.conversations import checked_list, image_names
 from isthmus.core.data.paths import check_name, inside
+from isthmus.core.data.records import checked_list, image_names
 from isthmus.errors import DataError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")

@@ -21,6 +21,9 @@ REFERENCE_FIELDS = ("answers", "answer", "references", "reference", "relevant", 
 OPTION_FIELDS = ("options", "choices")
 LABEL_FIELDS = ("category", "labels", "type")
 
+IMAGE = "<image>"
+"""Where a prompt may say an image to stand; else images stand before the words."""
+
 
 def read_question_file(
     file: Path, written: Callable[[Row, str], Row] = lambda row, origin: row

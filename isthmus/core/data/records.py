@@ -16,6 +16,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from isthmus.core.data.paths import check_name
 from isthmus.errors import DataError
 
 Record = dict[str, Any]
@@ -148,3 +149,17 @@ def reason(error: ValueError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "not UTF-8 text"
     return "a number with too many digits"
+
+
+def checked_list(value: Any, origin: str, field: str) -> list[Any]:
+    """`value` if it is a list with something in it. Raises DataError."""
+    if not isinstance(value, list) or not value:
+        raise DataError(f"{origin}: `{field}` is a list [...]; found {value!r:.60}")
+    return value
+
+
+def image_names(value: Any, origin: str) -> list[str]:
+    """The image paths that a record names: one, a list, or none. Raises DataError."""
+    if value is None or value == "":
+        return []
+    return [check_name(name, origin) for name in (value if isinstance(value, list) else [value])]

@@ -13,9 +13,8 @@ from typing import Any, Literal
 from isthmus import hookimpl
 from isthmus.core.contracts import Benchmark, DataPath, Outcome, Question
 from isthmus.core.data.answer_reading import plain
-from isthmus.core.data.askable import IMAGE
 from isthmus.core.data.frames import FrameConfig, frames_of
-from isthmus.core.data.question_file import read_question_file
+from isthmus.core.data.question_file import IMAGE, read_question_file
 from isthmus.errors import DataError
 
 VIDEO = "<video>"

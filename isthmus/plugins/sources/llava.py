@@ -14,12 +14,10 @@ from isthmus.core.contracts import ImageSlot, Role, Turn
 from isthmus.core.data.conversations import (
     Content,
     ConversationFile,
-    checked_list,
     checked_text,
-    image_names,
     place_images,
 )
-from isthmus.core.data.records import Record
+from isthmus.core.data.records import Record, checked_list, image_names
 from isthmus.errors import DataError
 
 ROLES: dict[str, Role] = {"human": "user", "gpt": "assistant", "system": "system"}

@@ -14,13 +14,11 @@ from isthmus.core.contracts import ImageSlot, Turn
 from isthmus.core.data.conversations import (
     Content,
     ConversationFile,
-    checked_list,
     checked_text,
-    image_names,
     place_images,
 )
 from isthmus.core.data.paths import check_name
-from isthmus.core.data.records import Record
+from isthmus.core.data.records import Record, checked_list, image_names
 from isthmus.errors import DataError
 
 ROLES = ("system", "user", "assistant")

@@ -12,9 +12,9 @@ from typing import Any
 
 from isthmus import hookimpl
 from isthmus.core.contracts import ImageSlot, Role, Turn
-from isthmus.core.data.conversations import ConversationFile, checked_list, checked_text
+from isthmus.core.data.conversations import ConversationFile, checked_text
 from isthmus.core.data.frames import FrameConfig, frames_of
-from isthmus.core.data.records import Record
+from isthmus.core.data.records import Record, checked_list
 from isthmus.errors import DataError
 
 ROLES: dict[str, Role] = {"human": "user", "gpt": "assistant", "system": "system"}

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from isthmus.core.contracts import Config, DataPath, Place, Source
-from isthmus.core.data.askable import IMAGE
+from isthmus.core.data.question_file import IMAGE
 
 
 class CaptionerConfig(Config):

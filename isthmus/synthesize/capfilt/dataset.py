@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from isthmus.core.contracts import ImageSlot
-from isthmus.core.data.askable import IMAGE
+from isthmus.core.data.question_file import IMAGE
 from isthmus.core.scene import suspicions
 from isthmus.synthesize.capfilt.pairs import Pair
 from isthmus.synthesize.capfilt.work import Found

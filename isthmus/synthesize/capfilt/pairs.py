@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isthmus.core.contracts import ImageSlot, Picture, Sample, Source, Turn
-from isthmus.core.data.askable import IMAGE
 from isthmus.core.data.mixture import Mixture
+from isthmus.core.data.question_file import IMAGE
 from isthmus.errors import DataError, Rejected
 from isthmus.synthesize.capfilt.config import CapFiltConfig
 from isthmus.synthesize.plan import Shard
