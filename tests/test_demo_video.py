@@ -77,7 +77,7 @@ def test_captions_name_the_cells_that_hold_ink(made):
     folder, video = made
     for record in json.loads((folder / "looks.json").read_text()):
         caption = record["conversations"][1]["value"]
-        named = {word for word in caption.replace(",", "").split() if not word.isdecimal()}
+        named = {word for word in caption.replace(",", "").split() if word in video.PLACES}
         inked = {
             video.PLACES[3 * row + column]
             for column, row in cells(folder / "clips" / record["image"])

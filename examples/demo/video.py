@@ -1,4 +1,4 @@
-"""Which way does the 3 move? Clips of handwritten digits, asked from their frames and from one.
+"""Which way does the red 3 move? Clips of handwritten digits, asked from their frames and from one.
 
     python examples/demo/video.py [--folder demo-video] [--seed 0] [--set stages.1.steps=500]
 
@@ -47,6 +47,9 @@ class Mover:
     colour: str
     start: tuple[int, int]
     way: str
+
+    def __str__(self) -> str:
+        return f"{self.colour} {self.digit}"
 
     def cell(self, frame: int) -> tuple[int, int]:
         """(column, row) in this frame."""
@@ -98,7 +101,7 @@ def answer(mover: Mover) -> str:
 
 
 def question(mover: Mover) -> str:
-    return f"Which way does the {mover.digit} move?"
+    return f"Which way does the {mover} move?"
 
 
 def said(*turns: tuple[str, str]) -> list[dict[str, str]]:
@@ -114,7 +117,7 @@ def captions(name: str, movers: list[Mover], rng: random.Random) -> list[dict[st
     """Of every frame of a clip, what is where: digit first, and place first."""
     records = []
     for frame in range(FRAMES):
-        seen = [(str(mover.digit), mover.place(frame)) for mover in rng.sample(movers, 2)]
+        seen = [(str(mover), mover.place(frame)) for mover in rng.sample(movers, 2)]
         for order, pairs in enumerate((seen, [pair[::-1] for pair in seen])):
             caption = ", ".join(" ".join(pair) for pair in pairs)
             records.append(
