@@ -67,7 +67,12 @@ def test_frames_show_the_move_that_the_answer_says(made):
             assert len(steps) == 1
             places = ", ".join(video.PLACES[3 * row + column] for column, row in path)
             ways.append(f"{places}: {STEPS[steps.pop()]}")
-        answers = [turn["value"] for turn in record["conversations"][1::2]]
+        said = [turn["value"] for turn in record["conversations"]]
+        answers = []
+        for question, answer in zip(said[::2], said[1::2], strict=True):
+            name = question.split("the ")[1].removesuffix(" move?")
+            assert answer.startswith(f"{name} ")
+            answers.append(answer.removeprefix(f"{name} "))
         assert sorted(ways) == sorted(answers)
         read += 1
     assert read > 10

@@ -95,9 +95,10 @@ def film(folder: Path, movers: list[Mover], rng: random.Random) -> None:
 
 
 def answer(mover: Mover) -> str:
-    """`west, middle, east: right`. Of the way alone a model learns nothing until it has found out
-    how to look at two frames at once, since each by itself is no help."""
-    return f"{', '.join(map(mover.place, range(FRAMES)))}: {mover.way}"
+    """`red 3 west, middle, east: right`. It begins as captions do, so that the model finds the one
+    of the two that is meant; and of the way alone it would learn nothing until it has found out how
+    to look at two frames at once, since each by itself is no help."""
+    return f"{mover} {', '.join(map(mover.place, range(FRAMES)))}: {mover.way}"
 
 
 def question(mover: Mover) -> str:
