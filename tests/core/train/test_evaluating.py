@@ -230,7 +230,7 @@ def test_two_processes_wait_for_one_that_asks_however_long(data: Path) -> None:
 
 
 def test_the_llm_is_there_to_answer_where_nothing_else_needs_it(data: Path) -> None:
-    seeing = SimpleNamespace(config=SimpleNamespace(needs=frozenset({"encoder"})))
+    seeing = SimpleNamespace(config=SimpleNamespace(runs=lambda parts: frozenset({"encoder"})))
 
     def needed(**fields: Any) -> set[str]:
         config = tiny_run(data, stage(data, train={"encoder": "full"}, **fields))
