@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from isthmus import hookimpl
 from isthmus.core.contracts import ConnectorText, Loss, Objective, Preparer, Tools
-from isthmus.core.data.matches import Matches, MatchPreparer
+from isthmus.core.data.matches import Matches, MatchPreparer, shared
 from isthmus.core.model.blocks import idle
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.match_reader import (
@@ -66,7 +66,7 @@ class ImageTextGeneration(Objective, name="itg"):
         return (batch.num_words - len(batch.samples) if batch.weight else 0.0,)
 
     def forward(self, model: Any, batch: Matches) -> Loss:
-        reader = reader_of(model)[1]
+        reader, batch = reader_of(model)[1], shared(batch)
         seen, kept = looked(model, batch)
         ids = batch.text.ids.clone()
         ids[:, 0] = self.start
