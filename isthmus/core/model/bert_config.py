@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt
 from isthmus.core.contracts import PartConfig, Place
 from isthmus.core.model.bert import BertShape
 from isthmus.core.model.pretrained import label, published_config
-from isthmus.core.model.tokenizer import BpeConfig
+from isthmus.core.model.tokenizer import BpeConfig, recorded
 from isthmus.errors import PartError
 
 BASE = {"dim": 768, "layers": 12, "heads": 12, "hidden": 3072, "positions": 512}
@@ -63,8 +63,7 @@ class BertConfig(PartConfig):
     def written_out(self, shape: BertShape) -> dict[str, Any]:
         """What of a blueprint follows from the shape."""
         sizes = {name: getattr(shape, name) for name in (*BASE, "words")}
-        trained = self.tokenizer if isinstance(self.tokenizer, BpeConfig) else None
-        return sizes | {"model": None, "tokenizer": trained}
+        return sizes | {"model": None, "tokenizer": recorded(self.tokenizer)}
 
 
 def sizes_of(config: BertConfig, families: tuple[str, ...] = (BERT,)) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.core.model.pretrained import TransformersConfig, published_config, wrong_shape
-from isthmus.core.model.vocabulary import IDS
+from isthmus.core.model.vocabulary import without_ids
 
 
 def most_tokens(part: TransformersConfig) -> int | None:
@@ -29,7 +29,7 @@ def _rows(said: Mapping[str, Any]) -> int | None:
     if said.get("model_type") not in CONFIG_MAPPING:
         return None
     family = CONFIG_MAPPING[said["model_type"]]
-    if any(True for _ in wrong_shape(family, dict.fromkeys(IDS) | values)):
+    if any(True for _ in wrong_shape(family, without_ids(family, values))):
         return None  # `check_shape` says why
     config = family(**values)
     rope = getattr(config, "rope_parameters", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
@@ -20,11 +19,9 @@ from isthmus.core.model.pretrained import (
     written_out,
     wrong_shape,
 )
-from isthmus.core.model.tokenizer import BpeConfig, Texts, choose_tokenizer
+from isthmus.core.model.tokenizer import BpeConfig, Texts, at_most, choose_tokenizer, recorded
+from isthmus.core.model.vocabulary import IDS, without_ids
 from isthmus.errors import PartError
-
-IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
-"""Keys of a configuration that follow from the tokenizer."""
 
 
 class TextTower(TextEncoder, ABC):
@@ -52,7 +49,8 @@ class TextTower(TextEncoder, ABC):
 
         def check_shape(self, shape: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
             tower: type[TextTower] = self.owner  # type: ignore[assignment]
-            yield from wrong_shape(tower.classes()[1], dict.fromkeys(IDS) | dict(shape))
+            family = tower.classes()[1]
+            yield from wrong_shape(family, without_ids(family, shape))
 
     config: Config
 
@@ -63,11 +61,10 @@ class TextTower(TextEncoder, ABC):
         self.config = config
         if tokenizer_object is None:
             tokenizer_object = choose_tokenizer(config, config.tokenizer, config.model, texts)
-        self.tokenizer = copy.copy(tokenizer_object)
+        self.tokenizer = tokenizer_object
         self.model = self._load()
         shape = self.model.config
-        longest = min(self.tokenizer.model_max_length, shape.max_position_embeddings)
-        self.tokenizer.model_max_length = longest
+        self.tokenizer = at_most(tokenizer_object, shape.max_position_embeddings)
         if len(self.tokenizer) > shape.vocab_size:
             raise PartError(
                 f"{label(config)}: the tokenizer has {len(self.tokenizer)} tokens, and the model "
@@ -80,17 +77,28 @@ class TextTower(TextEncoder, ABC):
     def classes(cls) -> tuple[Any, Any]:
         """transformers' model and configuration class of this family."""
 
-    def alone(self, visual: Tensor | None) -> None:
-        """Raise PartError where it is asked to look at something."""
+    @abstractmethod
+    def hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """(texts tokens) -> (texts tokens dim)"""
+
+    def forward(
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        visual: Tensor | None = None,
+        visual_mask: Tensor | None = None,
+        causal: bool = False,
+    ) -> Tensor:
         if visual is not None:
             raise PartError(
                 f"{label(self.config)}: it reads text alone; of what is there, `bert` can look at "
                 "pictures"
             )
+        return self.hidden(ids, mask)
 
     def blueprint(self) -> Config:
         shape = written_out(self.model.config)
-        trained = self.config.tokenizer if isinstance(self.config.tokenizer, BpeConfig) else None
+        trained = recorded(self.config.tokenizer)
         said = {"model": None, "config": shape, "tokenizer": trained}
         return self.config.model_copy(update=said)
 

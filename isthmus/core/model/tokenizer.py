@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -95,3 +96,16 @@ def choose_tokenizer(
             "{vocab_size: 512} to train one on the run's own text"
         )
     return load_tokenizer(part, name)
+
+
+def at_most(tokenizer: Any, tokens: int) -> Any:
+    """A copy of it that cuts a text after so many tokens, or sooner where it already did."""
+    shorter = copy.copy(tokenizer)
+    shorter.model_max_length = min(tokenizer.model_max_length, tokens)
+    return shorter
+
+
+def recorded(wanted: str | BpeConfig | None) -> BpeConfig | None:
+    """What a blueprint says of `tokenizer:`. One that was trained is known by its size; one that
+    was published comes from the checkpoint, whatever its name was."""
+    return wanted if isinstance(wanted, BpeConfig) else None

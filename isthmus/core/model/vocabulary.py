@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from itertools import takewhile
 from typing import Any
 
@@ -13,6 +14,12 @@ from isthmus.core.model.pretrained import TransformersConfig, knows, quiet, scra
 
 IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
 """Keys of a configuration that follow from the tokenizer."""
+
+
+def without_ids(family: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """An inline config of this family before its tokenizer is known. A family's own ids may lie
+    beyond the rows that `values` give it."""
+    return {key: None for key in IDS if knows(family, key)} | dict(values)
 
 
 def own_shape(config: TransformersConfig, tokenizer: Any, **more: Any) -> Any:

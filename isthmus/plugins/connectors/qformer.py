@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +25,14 @@ from isthmus.core.model.qformer_weights import (
     fill_projection,
     published_shape,
 )
-from isthmus.core.model.tokenizer import BpeConfig, Texts, choose_tokenizer, load_tokenizer
+from isthmus.core.model.tokenizer import (
+    BpeConfig,
+    Texts,
+    at_most,
+    choose_tokenizer,
+    load_tokenizer,
+    recorded,
+)
 from isthmus.errors import InputError, PartError
 
 Reads = Literal["none", "instruction", "objective"]
@@ -125,9 +131,7 @@ class Qformer(QueryConnector, QFormerReader, name="qformer"):
         if config.text != "none":
             if tokenizer_object is None:
                 tokenizer_object = _tokenizer(config, family, texts)
-            self.tokenizer = copy.copy(tokenizer_object)
-            longest = min(self.tokenizer.model_max_length, shape["positions"])
-            self.tokenizer.model_max_length = longest
+            self.tokenizer = at_most(tokenizer_object, shape["positions"])
             shape["words"] = max(config.words or shape["words"], len(self.tokenizer))
         self.qformer = QFormer(Shape(**shape, dropout=config.dropout))
         self.projection: nn.Linear | None = None
@@ -158,7 +162,7 @@ class Qformer(QueryConnector, QFormerReader, name="qformer"):
     def blueprint(self) -> Config:
         shape = self.qformer.shape
         sizes = {name: getattr(shape, name) for name in BERT_BASE}
-        trained = self.config.tokenizer if isinstance(self.config.tokenizer, BpeConfig) else None
+        trained = recorded(self.config.tokenizer)
         said = {"words": shape.words or None, "tokenizer": trained, "model": None}
         return self.config.model_copy(update=sizes | said)
 

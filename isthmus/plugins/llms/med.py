@@ -25,7 +25,7 @@ from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.layout import Layout
 from isthmus.core.model.match_reader import ReadsMatches
 from isthmus.core.model.pretrained import label
-from isthmus.core.model.tokenizer import Texts, choose_tokenizer
+from isthmus.core.model.tokenizer import Texts, at_most, choose_tokenizer
 from isthmus.core.model.word_head import WordHead
 from isthmus.errors import InputError
 
@@ -69,10 +69,8 @@ class Med(CausalLLM, BertReader, name="med"):
         self.config, self.visual_dim = config, visual_dim
         if tokenizer_object is None:
             tokenizer_object = choose_tokenizer(config, config.tokenizer, config.model, texts)
-        self.tokenizer = _marked(tokenizer_object)
         sizes = sizes_of(config, (BERT, BLIP))
-        longest = min(self.tokenizer.model_max_length, sizes["positions"])
-        self.tokenizer.model_max_length = longest
+        self.tokenizer = at_most(_marked(tokenizer_object), sizes["positions"])
         sizes["words"] = max(sizes["words"], len(self.tokenizer))
         dropout = config.dropout
         self.bert = Bert(BertShape(**sizes, visual_dim=visual_dim, dropout=dropout, writes=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ from isthmus.core.model.bert_weights import fill
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.match_reader import ReadsMatches
 from isthmus.core.model.pretrained import label
-from isthmus.core.model.tokenizer import Texts, choose_tokenizer
+from isthmus.core.model.tokenizer import Texts, at_most, choose_tokenizer
 from isthmus.errors import PartError
 
 
@@ -71,10 +70,8 @@ class BertText(TextEncoder, BertReader, name="bert"):
             )
         if tokenizer_object is None:
             tokenizer_object = choose_tokenizer(config, config.tokenizer, config.model, texts)
-        self.tokenizer = copy.copy(tokenizer_object)
         sizes = sizes_of(config)
-        longest = min(self.tokenizer.model_max_length, sizes["positions"])
-        self.tokenizer.model_max_length = longest
+        self.tokenizer = at_most(tokenizer_object, sizes["positions"])
         sizes["words"] = max(sizes["words"], len(self.tokenizer))
         if config.alone >= sizes["layers"]:
             raise PartError(f"{label(config)}: alone: of {sizes['layers']} blocks none would look")

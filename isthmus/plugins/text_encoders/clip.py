@@ -30,15 +30,7 @@ class ClipText(TextTower, name="clip"):
 
         return CLIPTextModel, CLIPTextConfig
 
-    def forward(
-        self,
-        ids: Tensor,
-        mask: Tensor,
-        visual: Tensor | None = None,
-        visual_mask: Tensor | None = None,
-        causal: bool = False,
-    ) -> Tensor:
-        self.alone(visual)
+    def hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
         read = self.model(input_ids=ids, attention_mask=mask.long())
         hidden: Tensor = read.last_hidden_state
         return hidden

@@ -41,15 +41,7 @@ class SiglipText(TextTower, name="siglip"):
 
         return SiglipTextModel, SiglipTextConfig
 
-    def forward(
-        self,
-        ids: Tensor,
-        mask: Tensor,
-        visual: Tensor | None = None,
-        visual_mask: Tensor | None = None,
-        causal: bool = False,
-    ) -> Tensor:
-        self.alone(visual)
+    def hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
         hidden: Tensor = self._read(ids, mask).last_hidden_state
         return hidden[:, : ids.shape[1]]
 
