@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from demodata import HERE, data_at, make_data, planned, synthesize
 from jobs import Job, console, isthmus, run_jobs, settings, steps_of
 from questions import CONVERSATION, REASONING
-from run import HERE, QUESTIONS, SCENES, data_at, planned, synthesize
-from scenes import write as write_data
 
 FULL, NONE = "all three kinds", "no instruction tuning"
 KINDS = {"conversation alone": ("conversation",), "detail and reasoning": ("detail", "reasoning")}
@@ -35,10 +34,7 @@ def models(folder: Path) -> dict[str, Path]:
 def train(folder: Path) -> None:
     """The demo's model if there is none, then those that learn from some kinds alone."""
     stages = planned().stages
-    if not (folder / "data").exists():
-        write_data(folder / "data", train=SCENES, tests=QUESTIONS, seed=0)
-    if not (folder / "instruct" / "samples.jsonl").exists():
-        synthesize(folder)
+    make_data(folder)
     steps, run = sum(stage.steps for stage in stages), folder / "sighted"
     if not list(run.glob("checkpoints/03-*")):
         demo = ("train", str(HERE / "demo.yaml"), "--resume", *data_at(folder))

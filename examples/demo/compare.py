@@ -12,19 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from compared import read_rows, write_files
-from jobs import ENVIRONMENT, Job, console, run_jobs, settings
-from scenes import write as write_data
+from demodata import HERE, SCENES, data_at, make_data, planned
+from jobs import Job, isthmus, run_jobs, settings
 
-HERE = Path(__file__).resolve().parent
-SCENES = 8000
 QUESTIONS = 640
 ALIKE = "heads: 4, head_dim: 32"
 CONNECTORS = {
@@ -46,28 +41,19 @@ CONNECTORS = {
 class Comparison:
     """The folder of a comparison, and what is in it."""
 
-    def __init__(self, folder: Path, seed: int, steps: int | None) -> None:
+    def __init__(self, folder: Path, scenes: int, seed: int, steps: int | None) -> None:
         self.folder = folder
-        self.seed, self.steps = seed, steps
+        self.scenes, self.seed, self.steps = scenes, seed, steps
 
     def claim(self) -> None:
         """Refuse a folder that holds another comparison."""
         note = self.folder / "comparison.json"
-        now = {"seed": self.seed, "steps": self.steps}
+        now = {"scenes": self.scenes, "seed": self.seed, "steps": self.steps}
         if note.exists() and (before := json.loads(note.read_text())) != now:
             sys.exit(f"{self.folder} holds a comparison with {before}, and this one is {now}; "
                      "give another --folder")  # fmt: skip
         self.folder.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps(now))
-
-    def make_data(self) -> None:
-        """Scenes and instruction data, unless they are whole already."""
-        data, made = self.folder / "data", self.folder / "data.tmp"
-        if not data.exists():
-            shutil.rmtree(made, ignore_errors=True)
-            with console.status("make scenes of handwritten digits, and instructions about them"):
-                write_data(made, train=SCENES, tests=QUESTIONS, seed=self.seed)
-            made.rename(data)
 
     def pretrain(self, threads: int) -> None:
         """The encoder and the LLM that every connector stands between."""
@@ -84,22 +70,13 @@ class Comparison:
     def job(self, yaml: str, name: str, *more: str) -> Job:
         """A training that goes on where it was, from data of this folder."""
         stages = planned(yaml).stages
-        options = ["--resume", "--set", f"seed={self.seed}", *self.data(stages), *more]
+        options = ["--resume", "--set", f"seed={self.seed}", *data_at(self.folder, yaml), *more]
         if self.steps:
             for number in range(len(stages)):
                 options += ["--set", f"stages.{number}.steps={self.steps}"]
         steps = sum(self.steps or stage.steps for stage in stages)
         out = self.folder / name
         return Job(out.with_suffix(".log"), out, steps, "train", str(HERE / yaml), *options)
-
-    def data(self, stages: Any) -> list[str]:
-        """Settings that have stages read their data from this folder."""
-        data, places = self.folder.resolve() / "data", {}
-        for number, stage in enumerate(stages):
-            for at, source in enumerate(stage.data):
-                places[f"stages.{number}.data.{at}.file"] = data / source.file.name
-                places[f"stages.{number}.data.{at}.images"] = data / "images"
-        return settings(places)
 
     def evaluate(self, names: list[str]) -> None:
         """Ask all of them the held-out questions; what was answered before is kept."""
@@ -111,19 +88,8 @@ class Comparison:
             "controls": "[]",
             "title": "Connectors compared",
         }
-        verb = [sys.executable, "-m", "isthmus", "evaluate", str(HERE / "evaluate.yaml")]
-        out = ["--out", str(self.folder / "evaluation")]
-        done = subprocess.run([*verb, *settings(places), *out], env=ENVIRONMENT)
-        if done.returncode:
-            sys.exit(done.returncode)
-
-
-def planned(yaml: str) -> Any:
-    """The run of a YAML beside this file."""
-    from isthmus.core.config import load
-    from isthmus.core.train.config import RunConfig
-
-    return load(RunConfig, HERE / yaml)
+        out = ("--out", str(self.folder / "evaluation"))
+        isthmus("evaluate", str(HERE / "evaluate.yaml"), *settings(places), *out)
 
 
 def options_of(name: str) -> list[str]:
@@ -141,6 +107,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("compare"))
     parser.add_argument("--only", default=",".join(CONNECTORS), help="connectors, by commas")
     parser.add_argument("--steps", type=int, help="of every stage, in place of the YAML's")
+    parser.add_argument("--scenes", type=int, default=SCENES, help="for training")
     parser.add_argument("--seed", type=int, default=0, help="of scenes, weights and data order")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at once, a thread each")
     parser.add_argument("--docs", type=Path, help="also bring the page in this folder up to date")
@@ -152,10 +119,10 @@ def main() -> None:
     if given.docs and names != list(CONNECTORS):
         parser.error("--docs: the page has all connectors; leave out --only")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    comparison = Comparison(given.folder, given.seed, given.steps)
+    comparison = Comparison(given.folder, given.scenes, given.seed, given.steps)
     try:
         comparison.claim()
-        comparison.make_data()
+        make_data(given.folder, given.scenes, QUESTIONS, given.seed)
         comparison.pretrain(given.jobs)
         comparison.train(names, given.jobs)
         comparison.evaluate(names)

@@ -145,7 +145,7 @@ def tables(rows: Sequence[Row]) -> str:
     """Markdown: what each reached by type of question, and what it cost."""
     kinds = list(rows[0].scores)
     reached = [["connector", "visual tokens", *kinds]]
-    cost = [["connector", "parameters", "samples/s", "tokens/s", "peak memory, GiB",
+    cost = [["connector", "trainable parameters", "samples/s", "tokens/s", "peak memory, GiB",
              "loss of align", "loss of instruct"]]  # fmt: skip
     for row in rows:
         first, *others = row.scores.values()

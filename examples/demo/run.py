@@ -18,13 +18,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from demodata import HERE, data_at, make_data, planned
 from jobs import Job, console, isthmus, run_jobs, settings, share, steps_of
-from scenes import write as write_data
 
-HERE = Path(__file__).resolve().parent
 MODELS = ("sighted", "blind")
-SCENES = 8000
-QUESTIONS = 500
 
 
 def train(folder: Path, total_steps: int, seed: int) -> float:
@@ -60,37 +57,6 @@ def evaluate(folder: Path) -> dict[str, Any]:
     }
 
 
-def synthesize(folder: Path, *options: str, out: Path | None = None) -> None:
-    """Make instruction data of what the teacher says of the scenes' annotation."""
-    data = folder.resolve() / "data"
-    places = {
-        "scenes.path": data / "annotations.json",
-        "scenes.images": data / "images",
-        "teacher.file": data / "replies.jsonl",
-    }
-    where = ("--out", str(out or folder / "instruct"))
-    isthmus("synthesize", str(HERE / "synthesize.yaml"), *settings(places), *options, *where)
-
-
-def planned() -> Any:
-    """The demo's run, read from its YAML."""
-    from isthmus.core.config import load
-    from isthmus.core.train.config import RunConfig
-
-    return load(RunConfig, HERE / "demo.yaml")
-
-
-def data_at(folder: Path) -> list[str]:
-    """Settings that have the run read its data from this folder."""
-    places = {}
-    for number, stage in enumerate(planned().stages):
-        for at, source in enumerate(stage.data):
-            where = f"stages.{number}.data.{at}"
-            places[f"{where}.file"] = folder.resolve() / source.file.parent.name / source.file.name
-            places[f"{where}.images"] = folder.resolve() / "data" / "images"
-    return settings(places)
-
-
 def main() -> None:
     """Data, training, evaluation."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -102,9 +68,7 @@ def main() -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     began = time.monotonic()
-    with console.status("make scenes of handwritten digits, and what a teacher says about them"):
-        write_data(folder / "data", train=SCENES, tests=QUESTIONS, seed=arguments.seed)
-    synthesize(folder)
+    make_data(folder, seed=arguments.seed)
     seconds = {"data": time.monotonic() - began}
     peak = train(folder, sum(stage.steps or 0 for stage in planned().stages), arguments.seed)
     seconds.update(stage_seconds(folder / "sighted"))

@@ -14,9 +14,8 @@ import argparse
 import json
 from pathlib import Path
 
+from demodata import HERE, QUESTIONS, data_at, make_data
 from jobs import Job, console, isthmus, run_jobs, settings
-from run import HERE, QUESTIONS, SCENES, data_at, synthesize
-from scenes import write as write_data
 
 STEPS = (850, 50, 325)
 """Of the stages: pretrain, align, instruct."""
@@ -89,9 +88,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="as of `isthmus train`")
     given = parser.parse_args()
     folder, name = given.folder.resolve(), given.variant
-    if not (folder / "instruct" / "samples.jsonl").exists():
-        write_data(folder / "data", train=SCENES, tests=QUESTIONS, seed=given.seed)
-        synthesize(folder)
+    make_data(folder, seed=given.seed)
     seconds = train(name, folder, given.seed, given.set)
     by = evaluate(name, folder)
     said = ", ".join(f"{kind} {share:.1f}" for kind, share in by.items() if kind != "accuracy")
