@@ -90,11 +90,10 @@ def test_what_was_kept_is_held_against_the_pictures(demo: ModuleType, tmp_path: 
         for picture, kind, said, reason in left
     ]
     (tmp_path / "filtered" / "rejected.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    names = ("val_itc_image_to_text", "val_itc_text_to_image", "val_itm_accuracy", "val_loss")
-    represent = {"stage": "represent", **dict.fromkeys(names, 0.5)}
-    speak = {"stage": "speak", "val_loss": 0.25}
+    names = ("loss", *demo.SHOWN)
+    early, last = ({f"val_{name}": value for name in names} for value in (0.5, 0.25))
     for name in demo.SETS:
-        lines = "\n".join(map(json.dumps, (represent, speak)))
+        lines = "\n".join(map(json.dumps, (early, {"loss": 1.0}, last)))
         (tmp_path / f"from-{name}" / "metrics.jsonl").write_text(lines)
     found = demo.kept(tmp_path)
     assert found["right_kept"] == 1

@@ -1,12 +1,12 @@
 """CapFilt in miniature: scenes of digits, half of whose captions are another scene's.
 
-    python examples/demo/capfilt.py [--folder demo-capfilt] [--teacher demo-blip2] [--seed 0]
+    python examples/demo/capfilt.py [--folder demo-capfilt] [--teacher demo-blip] [--seed 0]
 
-BLIP-2's miniature, which has learnt from captions of other scenes, writes a caption for every
+BLIP's miniature, which has learnt from captions of other scenes, writes a caption for every
 picture, and says which ones of both kinds belong to it (CapFilt: Li et al. 2022, arXiv:2201.12086).
-Two models then learn from nothing, with equal steps: one from the noisy captions, one from what
-CapFilt kept. Both are measured on scans that nobody has seen. Where the teacher's folder has no
-run, blip2.py is run first; what is finished is not done again.
+Two of its like then learn from nothing, with equal steps: one from the noisy captions, one from
+what CapFilt kept. Both are measured on scans that nobody has seen. Where the teacher's folder has
+no run, blip2.py is run first; what is finished is not done again.
 """
 
 from __future__ import annotations
@@ -27,20 +27,15 @@ from truth import facts, kept
 
 HERE = Path(__file__).resolve().parent
 NOISY, HELD_OUT = 4000, 512
-REPRESENT, SPEAK = 200, 150
-"""Steps of the two stages that learn from nothing."""
-SHORTER = {
-    "stages.0.steps": REPRESENT,
-    "stages.0.batch.samples": 64,
-    "stages.0.optimizer.lr": 2e-3,
-    "stages.0.schedule.warmup": 30,
-    "stages.0.validation.grounding": "false",
-    "stages.1.steps": SPEAK,
-    "stages.1.schedule.warmup": 20,
-    "stages.1.validation.grounding": "false",
-    "threads": 1,
+STEPS = 250
+"""Of those that learn from nothing."""
+SHOWN = {
+    "itc_image_to_text": "image_to_text",
+    "itc_text_to_image": "text_to_image",
+    "itm_accuracy": "itm_accuracy",
+    "itg_loss": "caption_loss",
 }
-"""What of BLIP-2's miniature is other where it learns from nothing."""
+"""What is shown of a validation, and as what."""
 SETS = {"noisy": "the noisy captions", "filtered": "what CapFilt kept"}
 
 
@@ -69,24 +64,23 @@ def write(folder: Path, seed: int) -> None:
 
 
 def teach(folder: Path, seed: int) -> None:
-    """Train BLIP-2's miniature, unless there is one."""
+    """Train BLIP's miniature, unless there is one."""
     if not (folder / "run").exists():
-        script = [sys.executable, str(HERE / "blip2.py"), "--folder", str(folder)]
+        script = [sys.executable, str(HERE / "blip2.py"), "--recipe", "blip"]
+        script += ["--folder", str(folder)]
         if code := subprocess.run([*script, "--seed", str(seed)]).returncode:
             sys.exit(code)
 
 
 def filter_captions(folder: Path, teacher: Path) -> None:
-    """Write captions, and keep what passes: the teacher's last stage is the captioner, and what its
-    first one learnt to tell is the filter."""
-    *_, filter = sorted(teacher.glob("run/checkpoints/01-represent-*"))
+    """Write captions, and keep what passes; the teacher is both captioner and filter."""
     data = folder / "data"
     places = {
         "data.0.file": data / "noisy.json",
         "data.0.images": data / "images",
         "images": data / "images",
         "captioner.model": teacher / "run",
-        "filter.model": filter,
+        "filter.model": teacher / "run",
     }
     example, out = str(HERE.parent / "capfilt.yaml"), str(folder / "filtered")
     isthmus("synthesize", "capfilt", example, *settings(places), "--out", out)
@@ -101,14 +95,13 @@ def from_nothing(folder: Path, name: str) -> Job:
     """One of them."""
     data = folder / "data"
     files = {"noisy": data / "noisy.json", "filtered": folder / "filtered" / "samples.jsonl"}
-    places: dict[str, Any] = dict(SHORTER)
-    for number in range(2):
-        for part, file in (("data", files[name]), ("validation.data", data / "test_captions.json")):
-            places[f"stages.{number}.{part}.0.file"] = file
-            places[f"stages.{number}.{part}.0.images"] = data / "images"
+    places: dict[str, Any] = {"threads": 1, "stages.0.steps": STEPS}
+    for part, file in (("data", files[name]), ("validation.data", data / "test_captions.json")):
+        places[f"stages.0.{part}.0.file"] = file
+        places[f"stages.0.{part}.0.images"] = data / "images"
     log, run = folder / f"learn-from-{name}.log", folder / f"from-{name}"
-    command = ("train", str(HERE / "blip2.yaml"), "--resume", *settings(places))
-    return Job(log, run, REPRESENT + SPEAK, *command)
+    command = ("train", str(HERE / "blip.yaml"), "--resume", *settings(places))
+    return Job(log, run, STEPS, *command)
 
 
 def learnt(folder: Path) -> dict[str, dict[str, float]]:
@@ -116,14 +109,8 @@ def learnt(folder: Path) -> dict[str, dict[str, float]]:
     found = {}
     for name in SETS:
         lines = (folder / f"from-{name}" / "metrics.jsonl").read_text().splitlines()
-        rows = [row for row in map(json.loads, lines) if "val_loss" in row]
-        represent = [row for row in rows if row["stage"] == "represent"][-1]
-        found[name] = {
-            "image_to_text": represent["val_itc_image_to_text"],
-            "text_to_image": represent["val_itc_text_to_image"],
-            "itm_accuracy": represent["val_itm_accuracy"],
-            "caption_loss": rows[-1]["val_loss"],
-        }
+        *_, last = (row for row in map(json.loads, lines) if "val_loss" in row)
+        found[name] = {shown: last[f"val_{metric}"] for metric, shown in SHOWN.items()}
     return found
 
 
