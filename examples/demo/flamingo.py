@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from digits import PLACES, Scan, Scene, make_scene, split_scans
-from miniature import call, options, say_minutes, scores
+from miniature import call, options, say_minutes, scores, train
 from scenes import record
 
 SCENES, SEQUENCES, QUESTIONS = 6000, 8000, 300
@@ -95,11 +95,7 @@ def main() -> None:
     given = options(__doc__, "demo-flamingo")
     data, run, out = (given.folder.resolve() / name for name in ("data", "run", "evaluation"))
     write(data, given.seed)
-    places: dict[str, Any] = {"seed": given.seed}
-    for at, name in enumerate(LEARNT):
-        places[f"stages.{at}.data.0.file"] = data / f"{name}.json"
-    places |= {f"stages.{at}.data.0.images": data / "images" for at in (0, 2)}
-    call("train", "flamingo.yaml", run, places, given.set)
+    train("flamingo", data, run, given, [(name,) for name in LEARNT])
     places = {"models.flamingo": run}
     for kind in KINDS:
         for shots in SHOTS:

@@ -7,7 +7,7 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,28 @@ def call(verb: str, config: str, out: Path, places: Mapping[str, Any], more: lis
     words = [word for setting in settings for word in ("--set", setting)]
     command = [sys.executable, "-m", "isthmus", verb, str(HERE / config), "--out", str(out)]
     subprocess.run([*command, *words], check=True)
+
+
+def train(
+    name: str, data: Path, run: Path, given: argparse.Namespace, stages: Sequence[Sequence[str]]
+) -> None:
+    """Train `NAME.yaml`, whose stages learn from these files of `data`."""
+    places: dict[str, Any] = {"seed": given.seed}
+    for stage, files in enumerate(stages):
+        for at, file in enumerate(files):
+            source = f"stages.{stage}.data.{at}"
+            places |= {f"{source}.file": data / f"{file}.json", f"{source}.images": data / "images"}
+    call("train", f"{name}.yaml", run, places, given.set)
+
+
+def ask(name: str, run: Path, benchmark: str, questions: Path, out: Path) -> None:
+    """Put the questions of a benchmark to what was trained, and print what was right."""
+    asked = f"benchmarks.{benchmark}"
+    places = {f"models.{name}": run, f"{asked}.data": questions,
+              f"{asked}.images": questions.parent / "images"}  # fmt: skip
+    call("evaluate", f"{name}-evaluate.yaml", out, places, [])
+    for group, score in scores(out / name / benchmark).items():
+        print(f"{group}: {score:.1f} %")
 
 
 def scores(folder: Path) -> dict[str, float]:

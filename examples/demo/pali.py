@@ -17,7 +17,7 @@ from typing import Any
 
 from digits import Scan, Scene, make_scene, split_scans
 from languages import LANGUAGES, Language
-from miniature import call, options, say_minutes, scores
+from miniature import ask, options, say_minutes, train
 from scenes import record
 
 SCENES, QUESTIONS = 8000, 200
@@ -101,17 +101,8 @@ def main() -> None:
     given = options(__doc__, "demo-pali")
     data, run, out = (given.folder.resolve() / name for name in ("data", "run", "evaluation"))
     write(data, given.seed)
-    places: dict[str, Any] = {"seed": given.seed}
-    for stage, names in enumerate((("captions",), ("questions", "captions"))):
-        for at, name in enumerate(names):
-            places[f"stages.{stage}.data.{at}.file"] = data / f"{name}.json"
-            places[f"stages.{stage}.data.{at}.images"] = data / "images"
-    call("train", "pali.yaml", run, places, given.set)
-    places = {"models.pali": run, "benchmarks.questions.data": data / "test_questions.jsonl",
-              "benchmarks.questions.images": data / "images"}  # fmt: skip
-    call("evaluate", "pali-evaluate.yaml", out, places, [])
-    for name, score in scores(out / "pali" / "questions").items():
-        print(f"{name}: {score:.1f} %")
+    train("pali", data, run, given, (("captions",), ("questions", "captions")))
+    ask("pali", run, "questions", data / "test_questions.jsonl", out)
     say_minutes()
 
 

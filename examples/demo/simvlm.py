@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from digits import Scene, make_scene, split_scans
-from miniature import call, options, say_minutes, scores
+from miniature import ask, options, say_minutes, train
 from questions import TYPES, questions
 from scenes import held_out_questions, record
 
@@ -76,18 +76,8 @@ def main() -> None:
     given = options(__doc__, "demo-simvlm")
     data, run, out = (given.folder.resolve() / name for name in ("data", "run", "evaluation"))
     write(data, given.seed)
-    places: dict[str, Any] = {"seed": given.seed}
-    for stage, names in enumerate((("captions", "texts"), ("questions",))):
-        for at, name in enumerate(names):
-            places[f"stages.{stage}.data.{at}.file"] = data / f"{name}.json"
-            if name != "texts":
-                places[f"stages.{stage}.data.{at}.images"] = data / "images"
-    call("train", "simvlm.yaml", run, places, given.set)
-    places = {"models.simvlm": run, "benchmarks.digits.data": data / "questions.jsonl",
-              "benchmarks.digits.images": data / "images"}  # fmt: skip
-    call("evaluate", "simvlm-evaluate.yaml", out, places, [])
-    for name, score in scores(out / "simvlm" / "digits").items():
-        print(f"{name}: {score:.1f} %")
+    train("simvlm", data, run, given, (("captions", "texts"), ("questions",)))
+    ask("simvlm", run, "digits", data / "questions.jsonl", out)
     say_minutes()
 
 

@@ -49,3 +49,8 @@ def plain(text: str) -> str:
     """Words in small letters with one space between, without marks around them."""
     words = unicodedata.normalize("NFKC", text).casefold().split()
     return " ".join(filter(None, (word.strip(".,;:!?\"'()[]{}`*") for word in words)))
+
+
+def occurs(words: str, said: str) -> bool:
+    """Whether words stand in what is said, none of them cut; both are `plain`."""
+    return f" {words} " in f" {said} "

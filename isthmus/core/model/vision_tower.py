@@ -2,8 +2,8 @@
 
 A family is a subclass of `VisionTower` that names its classes. Layers above the one whose
 features are taken, the norm behind them and any head are not kept: nothing computes, stores
-or counts them, and what is left is a whole, shorter model (`blueprint` writes it out). BLIP and
-BLIP-2 alone have a norm of the features that are used, which stays.
+or counts them, and what is left is a whole, shorter model (`blueprint` writes it out). A norm of
+the features that are used stays (`NormedTower`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -24,7 +23,6 @@ from isthmus.core.model.pretrained import (
     load_published,
     preprocessor,
     published_config,
-    read_tensors,
     scratch_config,
     written_out,
     wrong_shape,
@@ -37,9 +35,6 @@ Select = Literal["patch", "cls_patch"]
 
 Channels = tuple[float, float, float]
 """One number for red, green and blue."""
-
-INSIDE = "vision_model."
-"""What the weights of a tower inside a whole model are called by."""
 
 
 class VisionTower(Encoder, ABC):
@@ -159,25 +154,6 @@ class VisionTower(Encoder, ABC):
         configuration."""
         model = load_published(self.config, self.classes()[0], name)
         return model, model.config
-
-    def inner(self, name: str, said: dict[str, Any]) -> tuple[Any, Any]:
-        """The same of a tower inside a whole model, of whose files those are read that hold it."""
-        model_class, config_class = self.classes()
-        inside = said.get("vision_config")
-        shape = config_class.from_dict(
-            {key: value for key, value in (inside or said).items() if key != "model_type"}
-        )
-        prefix = "" if inside is None else INSIDE
-        tensors = read_tensors(self.config, name, (prefix,))
-        with torch.device("meta"):
-            tower = model_class(shape)
-        found = {key.removeprefix(prefix): value for key, value in tensors.items()}
-        try:
-            tower.load_state_dict(found, assign=True)
-        except RuntimeError as error:
-            why = " ".join(str(error).split())
-            raise PartError(f"{label(self.config)}: {name}: {why:.300}") from error
-        return tower, shape
 
     def _statistics(self) -> tuple[Channels, Channels]:
         published = preprocessor(self.config, self.config.model) if self.config.model else {}

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isthmus.core.model.bert import EPS
+from isthmus.core.model.draw import draw_scaled
+from isthmus.core.model.match_reader import MatchReader
 
 
 class WordHead(nn.Module):
@@ -17,6 +19,14 @@ class WordHead(nn.Module):
         self.layer = nn.Linear(dim, dim)
         self.norm = nn.LayerNorm(dim, eps=EPS)
         self.bias = nn.Parameter(torch.zeros(words))
+
+    @classmethod
+    def over(cls, reader: MatchReader) -> WordHead:
+        """One from scratch, behind what a reader has read or written."""
+        head = cls(reader.text_dim, reader.words.num_embeddings)
+        draw_scaled(head)
+        head.level(reader.words)
+        return head
 
     def forward(self, hidden: Tensor, words: nn.Embedding) -> Tensor:
         """(rows dim) -> (rows words)"""

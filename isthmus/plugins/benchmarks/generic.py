@@ -10,6 +10,7 @@ from isthmus import hookimpl
 from isthmus.core.contracts import Benchmark, DataPath, Outcome, Question
 from isthmus.core.data.answer_reading import (
     LETTERS,
+    occurs,
     plain,
     read_choice,
     read_number,
@@ -53,11 +54,10 @@ class Generic(Benchmark, name="generic"):
 
     def outcome(self, question: Question, reply: str) -> Outcome:
         said = self._read(question, reply)
-        right = {self._read(question, reference) for reference in question.references}
+        right = [read for each in question.references if (read := self._read(question, each))]
         if self.config.rule == "contains" and said:
-            hit = any(f" {words} " in f" {said} " for words in right)
-            return Outcome.of(said, right=hit)
-        return Outcome.of(said, right=said is not None and said in right)
+            return Outcome.of(said, right=any(occurs(words, said) for words in right))
+        return Outcome.of(said, right=said in right)
 
     def _read(self, question: Question, text: str) -> str | None:
         if self.config.rule == "contains":

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from isthmus import hookimpl
 from isthmus.core.contracts import Benchmark, DataPath, Outcome, Question
-from isthmus.core.data.answer_reading import plain
+from isthmus.core.data.answer_reading import occurs, plain
 from isthmus.core.data.frames import FrameConfig, frames_of
 from isthmus.core.data.question_file import IMAGE, read_question_file
 from isthmus.errors import DataError
@@ -52,8 +52,7 @@ class VideoQa(Benchmark, name="video_qa"):
     def outcome(self, question: Question, reply: str) -> Outcome:
         said, right = plain(reply), [plain(each) for each in question.references]
         if self.config.rule == "contains":
-            hit = any(f" {words} " in f" {said} " for words in right)
-            return Outcome.of(said or None, right=hit)
+            return Outcome.of(said or None, right=any(occurs(words, said) for words in right))
         return Outcome.of(said or None, right=said in right)
 
     def _with_frames(self, row: Mapping[str, Any], origin: str) -> Mapping[str, Any]:

@@ -12,13 +12,7 @@ from isthmus import hookimpl
 from isthmus.core.contracts import ConnectorText, Loss, Objective, Preparer, Tools
 from isthmus.core.data.matches import Matches, MatchPreparer, shared
 from isthmus.core.model.blocks import idle
-from isthmus.core.model.draw import draw_scaled
-from isthmus.core.model.match_reader import (
-    MatchesConfig,
-    looked,
-    picture,
-    reader_of,
-)
+from isthmus.core.model.match_reader import MatchesConfig, looked, picture, reader_of
 from isthmus.core.model.word_head import WordHead
 from isthmus.errors import PartError
 
@@ -52,11 +46,7 @@ class ImageTextGeneration(Objective, name="itg"):
                 "objective itg: what is written needs a token to begin with, and the tokenizer of "
                 f"the {self.reader} has neither a start token (bos) nor a [CLS]; take another one"
             )
-        self.head: WordHead | None = None
-        if not reader.has_head:
-            self.head = WordHead(reader.text_dim, reader.words.num_embeddings)
-            draw_scaled(self)
-            self.head.level(reader.words)
+        self.head = None if reader.has_head else WordHead.over(reader)
 
     def preparer(self, tools: Tools) -> Preparer:
         return MatchPreparer(tools, self.reader)

@@ -15,7 +15,6 @@ from isthmus.core.contracts import ConnectorText, Loss, Preparer, Tools
 from isthmus.core.data.matches import EVERYONE, Matches, MatchPreparer, edges
 from isthmus.core.model.blocks import idle
 from isthmus.core.model.contrast import Everyone
-from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.match_reader import MatchesConfig, picture, reader_of
 from isthmus.core.model.mining import uniform
 from isthmus.core.model.momentum import COPIES, AsksCopies, Copies
@@ -53,9 +52,7 @@ class MaskedLanguageModelling(AsksCopies, name="mlm"):
         self.mask: int = tokenizer.pad_token_id if mask is None else mask
         self.around = [edge is not None for edge in edges(tokenizer)]
         self.tokens = len(tokenizer)
-        self.head = WordHead(reader.text_dim, reader.words.num_embeddings)
-        draw_scaled(self)
-        self.head.level(reader.words)
+        self.head = WordHead.over(reader)
 
     def preparer(self, tools: Tools) -> Preparer:
         return MatchPreparer(tools, self.reader)

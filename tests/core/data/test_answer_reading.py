@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from isthmus.core.data.answer_reading import (
+    occurs,
     plain,
     read_choice,
     read_letter,
@@ -72,3 +73,10 @@ def test_plain_words_have_no_capitals_marks_and_spaces_to_spare() -> None:
     assert plain('  "The  Red,\nBUS!" ') == "the red bus"
     assert plain("t-shirt's") == "t-shirt's"
     assert plain(" ?! ") == ""
+
+
+def test_words_occur_whole() -> None:
+    assert occurs("red bus", "a red bus")
+    assert occurs("red bus", "red bus")
+    assert not occurs("red bus", "a tired bus")
+    assert not occurs("cat", "a category")
