@@ -18,7 +18,7 @@ from isthmus.core.contracts import (
     Turn,
 )
 from isthmus.errors import ChatFailure
-from tests.loopback import Loopback, words_for
+from tests.loopback import Asked, Loopback, loopback, words_for
 
 QUICK = {"backoff": 0.02, "longest_backoff": 0.2}
 """Waits that a test can stay for."""
@@ -50,6 +50,14 @@ def settle(
     by_id = {settled.request.id: settled for settled in given}
     assert len(by_id) == len(given), "a request is settled twice"
     return by_id
+
+
+def sent(path: Path, asked: ChatRequest, **fields: Any) -> Asked:
+    """What a server sees of this, asked with a journal in this file."""
+    with loopback() as server:
+        settle(endpoint(server, **fields), [asked], path)
+        (seen,) = server.ledger
+    return seen
 
 
 def right(settled: Settled) -> bool:

@@ -26,11 +26,6 @@ from tests.plugins.chat_models.batch_server import BatchServer
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal.sqlite"
-
-
-@pytest.fixture
 def api() -> BatchServer:
     return BatchServer()
 

@@ -1,4 +1,4 @@
-"""The Q-Former as a connector: out of published models' folders, and beside them end to end."""
+"""The Q-Former as a connector: out of published models' folders come their weights."""
 
 from __future__ import annotations
 
@@ -7,77 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from transformers import (
-    BertConfig,
-    BertModel,
-    Blip2Config,
-    Blip2ForConditionalGeneration,
-    Blip2ForImageTextRetrieval,
-    InstructBlipConfig,
-    InstructBlipForConditionalGeneration,
-)
 
-from isthmus.core.contracts import (
-    ConnectorText,
-    Encoder,
-    Features,
-    Grid,
-    Images,
-    Pack,
-    Segments,
-)
-from isthmus.core.model.generate import Prompt, Settings, Stops, generate
-from isthmus.core.model.transform import FitTransform
-from isthmus.core.model.vlm import VisionLanguageModel
+from isthmus.core.contracts import ConnectorText, Features, Grid
 from isthmus.errors import PartError
 from isthmus.plugins.connectors.qformer import Qformer
-from isthmus.plugins.llms.causal import Causal
-from isthmus.testing import tiny_pictures, tiny_texts, tiny_tokenizer
+from isthmus.testing import tiny_texts, tiny_tokenizer
+from tests.oracles import alike
+from tests.plugins.connectors.published_qformers import FAMILIES, built, save_published
 
-VISION = {
-    "hidden_size": 24,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "image_size": 32,
-    "patch_size": 8,
-}
-TEXT = {
-    "model_type": "opt",
-    "hidden_size": 32,
-    "ffn_dim": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "vocab_size": 300,
-    "max_position_embeddings": 128,
-    "word_embed_proj_dim": 32,
-    "dropout": 0.0,
-}
-BERT = {
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 56,
-    "vocab_size": 300,
-    "max_position_embeddings": 20,
-}
-WHOLE = {
-    "vision_config": VISION,
-    "text_config": TEXT,
-    "qformer_config": BERT,
-    "num_query_tokens": 5,
-    "image_token_index": 290,
-}
-FAMILIES = {
-    "blip2": (Blip2ForConditionalGeneration, Blip2Config(**WHOLE)),
-    "retrieval": (
-        Blip2ForImageTextRetrieval,
-        Blip2Config(**WHOLE | {"qformer_config": BERT | {"use_qformer_text_input": True}}),
-    ),
-    "instructblip": (InstructBlipForConditionalGeneration, InstructBlipConfig(**WHOLE)),
-    "bert": (BertModel, BertConfig(**BERT)),
-}
 VALUES = torch.randn(3, 17, 24, generator=torch.Generator().manual_seed(0))
 FEATURES = Features(VALUES.flatten(0, 1), ((Grid(4, 4, prefix=1),),) * 3)
 WORDS = ConnectorText.of([[5, 6, 7, 8], [9], [10, 11]])
@@ -85,31 +22,9 @@ WORDS = ConnectorText.of([[5, 6, 7, 8], [9], [10, 11]])
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Any]]:
-    """Family -> a folder as it is published, in several files, and the model in it."""
-    made = {}
-    for name, (cls, config) in FAMILIES.items():
-        folder = tmp_path_factory.mktemp(name)
-        torch.manual_seed(0)
-        model = cls(config).eval()
-        with torch.no_grad():
-            for parameter in model.parameters():  # those of norms and biases, too
-                parameter.add_(torch.randn_like(parameter), alpha=0.2)
-        model.save_pretrained(folder, max_shard_size="100KB")
-        place = folder / "qformer_tokenizer" if name == "instructblip" else folder
-        tiny_tokenizer().save_pretrained(place)
-        made[name] = (folder, model)
-    return made
-
-
-def built(folder: Path, dim_in: int = 24, **fields: Any) -> Qformer:
-    config = Qformer.Config(model=str(folder), **{"queries": 5, **fields})
-    made: Qformer = config.build(dim_in=dim_in, dim_out=32)
-    return made.eval()
-
-
-def alike(got: Tensor, wanted: Tensor) -> bool:
-    assert got.shape == wanted.shape
-    return bool((got - wanted).norm() < 1e-5 * wanted.norm())
+    """Family -> its folder, and the model in it."""
+    made = {name: tmp_path_factory.mktemp(name) for name in FAMILIES}
+    return {name: (folder, save_published(name, folder)) for name, folder in made.items()}
 
 
 def test_out_of_a_blip2_come_its_visual_tokens(folders) -> None:
@@ -243,112 +158,3 @@ def test_its_own_tokenizer_is_trained_on_the_runs_text() -> None:
     )
     made = config.build(dim_in=24, dim_out=32, texts=tiny_texts)
     assert len(made.tokenizer) == 280 == made.qformer.shape.words
-
-
-class Eva(Encoder, name="eva"):
-    """BLIP-2's image tower, as transformers has it."""
-
-    def __init__(self, config: Any, tower: Any) -> None:
-        super().__init__()
-        self.tower, self.dim = tower, 24
-        self.transform = FitTransform((32, 32), Grid(4, 4, prefix=1), "resize")
-
-    def forward(self, images: Images) -> Features:
-        seen = self.tower(pixels(images)).last_hidden_state
-        return Features(seen.flatten(0, 1), images.grids)
-
-
-def pixels(images: Images) -> Tensor:
-    return images.pixels / 255 - 0.5
-
-
-IMAGE, PLACES = 290, 5
-SAMPLES = [
-    [*[IMAGE] * PLACES, 2, 40, 41, 42],
-    [*[IMAGE] * PLACES, 2, 50, 51, 52, 53, 54, 55],
-    [2, 60, *[IMAGE] * PLACES, 61],
-]
-ASKED = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
-"""What the connector reads beside the image of each."""
-
-
-@pytest.fixture(scope="module", params=["blip2", "instructblip"])
-def models(request: pytest.FixtureRequest, folders) -> tuple[VisionLanguageModel, Any]:
-    """Ours, of the folder's parts, and transformers' whole model with OPT."""
-    folder, theirs = folders[request.param]
-    llm = folder / "opt"
-    theirs.language_model.save_pretrained(llm)
-    reads = "instruction" if request.param == "instructblip" else "none"
-    ours = VisionLanguageModel(
-        Eva.Config().build(tower=theirs.vision_model),
-        built(folder, text=reads),
-        Causal.Config(model=str(llm)).build(tokenizer_object=tiny_tokenizer()),
-    )
-    return ours.eval(), theirs
-
-
-def images(ours: VisionLanguageModel, which: list[int]) -> Images:
-    return Images.of([tiny_pictures()[index] for index in which], ours.encoder.transform)
-
-
-def instructions(theirs: Any, which: list[int]) -> dict[str, Tensor]:
-    """What InstructBLIP is told besides, each image its own words; nothing for BLIP-2."""
-    if not isinstance(theirs, InstructBlipForConditionalGeneration):
-        return {}
-    text = ConnectorText.of([ASKED[index] for index in which])
-    return {"qformer_input_ids": text.ids, "qformer_attention_mask": text.mask.long()}
-
-
-def pack(ours: VisionLanguageModel, samples: list[int]) -> Pack:
-    ids = torch.tensor([token for index in samples for token in SAMPLES[index]])
-    return Pack(
-        ids=ids.clamp(max=IMAGE - 1),
-        targets=ids,
-        segments=Segments(tuple(len(SAMPLES[index]) for index in samples)),
-        visual=(ids == IMAGE).nonzero()[:, 0],
-        images=images(ours, samples),
-        stands=torch.zeros(0, 2, dtype=torch.long),
-        samples=tuple(map(str, samples)),
-        weight=1.0,
-        text=ConnectorText.of([ASKED[index] for index in samples]),
-    )
-
-
-@pytest.mark.parametrize("samples", [[0], [0, 1, 2]])
-@torch.no_grad()
-def test_logits_are_those_of_transformers_with_opt(models, samples: list[int]) -> None:
-    ours, theirs = models
-    got = ours.llm.head(ours.hidden(pack(ours, samples)))
-    longest = max(len(SAMPLES[index]) for index in samples)
-    behind = [longest - len(SAMPLES[index]) for index in samples]
-    ids = [SAMPLES[index] + [1] * more for index, more in zip(samples, behind, strict=True)]
-    mask = torch.tensor([[1] * (longest - more) + [0] * more for more in behind])
-    wanted = theirs(
-        pixel_values=pixels(images(ours, samples)),
-        input_ids=torch.tensor(ids),
-        attention_mask=mask,
-        **instructions(theirs, samples),
-    ).logits
-    assert alike(got, wanted[mask.bool()])
-
-
-def test_greedy_answers_are_those_of_transformers_with_opt(models) -> None:
-    ours, theirs = models
-    prompts = []
-    for index, sample in enumerate(SAMPLES):
-        ids = torch.tensor(sample)
-        visual = (ids == IMAGE).nonzero()[:, 0]
-        seen, asked = images(ours, [index]), (tuple(ASKED[index]),)
-        prompts.append(Prompt(ids.clamp(max=IMAGE - 1), visual, seen, index, texts=asked))
-    answers = generate(ours, prompts, Settings(max_new_tokens=10), Stops())
-    for index, answer in enumerate(answers):
-        wanted = theirs.generate(
-            pixel_values=pixels(images(ours, [index])),
-            input_ids=torch.tensor([SAMPLES[index]]),
-            max_new_tokens=10,
-            do_sample=False,
-            eos_token_id=None,
-            **instructions(theirs, [index]),
-        )
-        assert answer.ids == tuple(wanted[0, -10:].tolist())
-    assert len({answer.ids for answer in answers}) > 1
