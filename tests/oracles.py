@@ -29,9 +29,14 @@ def shifted(model: Model, by: float) -> Model:
     return model
 
 
+def relative(got: Tensor, wanted: Tensor) -> float:
+    """The difference as a share of what is wanted, all numbers taken together."""
+    return ((got - wanted).norm() / wanted.norm()).item()
+
+
 def alike(got: Tensor, wanted: Tensor) -> bool:
-    """Whether the difference is less than 1e-5 of what is wanted, taken together."""
-    return got.shape == wanted.shape and bool((got - wanted).norm() < 1e-5 * wanted.norm())
+    """Whether that share is less than 1e-5."""
+    return got.shape == wanted.shape and relative(got, wanted) < 1e-5
 
 
 def near(got: Tensor, wanted: Tensor) -> bool:

@@ -39,15 +39,8 @@ from isthmus.core.model.settings import Settings
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import PartError
 from isthmus.testing import tiny_pictures, tiny_texts, tiny_tokenizer
+from tests.oracles import VISION, alike, shifted
 
-VISION = {
-    "hidden_size": 24,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "image_size": 32,
-    "patch_size": 8,
-}
 BERT = {
     "hidden_size": 32,
     "num_hidden_layers": 3,
@@ -100,14 +93,6 @@ System = tuple[VisionLanguageModel, Any, Any]
 """Ours, transformers' model, and its processor."""
 
 
-def large(model: Any) -> Any:
-    """With weights that make every layer matter, those of norms and biases too."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.2)
-    return model.eval()
-
-
 def ending_tokenizer() -> Any:
     """As T5's: a text begins with nothing and ends with `</s>`."""
     tokenizer = copy.deepcopy(tiny_tokenizer())
@@ -124,7 +109,7 @@ def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     torch.manual_seed(0)
     whole = {"vision_config": VISION, "qformer_config": BERT, "text_config": text}
     config = config_class(**whole, num_query_tokens=QUERIES, image_token_index=IMAGE)
-    theirs = large(model_class(config))
+    theirs = shifted(model_class(config), 0.2).eval()
     tokenizer = tiny_tokenizer() if kind == "causal" else ending_tokenizer()
     frame = BlipImageProcessorPil(size={"height": 32, "width": 32})
     theirs.save_pretrained(folder, max_shard_size="100KB")
@@ -170,11 +155,6 @@ def theirs_of(processor: Any, number: int, words: str) -> dict[str, Tensor]:
         given["qformer_input_ids"] = asked["input_ids"]
         given["qformer_attention_mask"] = asked["attention_mask"]
     return given
-
-
-def alike(got: Tensor, wanted: Tensor) -> bool:
-    assert got.shape == wanted.shape
-    return bool((got - wanted).norm() < 1e-5 * wanted.norm())
 
 
 @torch.no_grad()
@@ -232,7 +212,7 @@ def retrieval(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     reads = BERT | {"use_qformer_text_input": True}
     whole = {"vision_config": VISION, "qformer_config": reads, "text_config": OPT}
     config = Blip2Config(**whole, num_query_tokens=QUERIES, image_text_hidden_size=12)
-    theirs = large(Blip2ForImageTextRetrieval(config))
+    theirs = shifted(Blip2ForImageTextRetrieval(config), 0.2).eval()
     theirs.save_pretrained(folder, max_shard_size="100KB")
     BlipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)

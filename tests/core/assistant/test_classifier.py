@@ -19,14 +19,8 @@ from isthmus.errors import DataError, PartError
 from isthmus.evaluate.config import EvaluationConfig
 from isthmus.evaluate.evaluation import Evaluation
 from isthmus.testing import tiny_pictures, tiny_tokenizer
+from tests.oracles import TOWER, VISION, shifted
 
-SHAPE = {
-    "hidden_size": 24,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-}
-VISION = SHAPE | {"image_size": 32, "patch_size": 8}
 WORDS = {"vocab_size": 320, "max_position_embeddings": 24}
 OPTIONS = ("dog", "cat", "house and boat")
 PROMPTS = ("A red {}.", "What is in the picture? A {}.")
@@ -50,7 +44,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, 
     """Family -> transformers' whole model, and the folder that it was saved in."""
     tokenizer, found = reader(), {}
     ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    text = SHAPE | WORDS | ids
+    text = TOWER | WORDS | ids
     wholes = {
         "clip": CLIPModel(CLIPConfig(text_config=text, vision_config=VISION, projection_dim=10)),
         "siglip": SiglipModel(
@@ -59,8 +53,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, 
     }
     for family, whole in wholes.items():
         torch.manual_seed(0)
-        for weights in whole.parameters():
-            weights.data += 0.2 * torch.randn_like(weights)
+        shifted(whole, 0.2)
         folder = tmp_path_factory.mktemp(family)
         whole.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

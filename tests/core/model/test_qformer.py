@@ -23,6 +23,7 @@ from isthmus.core.contracts import ConnectorText
 from isthmus.core.model.qformer import Kept, QFormer, Shape
 from isthmus.core.model.qformer_weights import _renamed
 from isthmus.errors import PartError
+from tests.oracles import alike
 
 SIZES = {
     "hidden_size": 32,
@@ -80,10 +81,6 @@ def bert() -> tuple[QFormer, Any]:
     ours = QFormer(SHAPE).eval()
     drawn(ours).load_state_dict(renamed, strict=False)
     return ours, theirs
-
-
-def alike(got: Tensor, wanted: Tensor) -> bool:
-    return bool((got - wanted).norm() < 1e-5 * wanted.norm())
 
 
 @pytest.mark.parametrize("real", [None, REAL], ids=["all real", "padded"])

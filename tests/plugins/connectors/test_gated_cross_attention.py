@@ -39,6 +39,7 @@ from isthmus.testing import (
     tiny_pictures,
     tiny_tokenizer,
 )
+from tests.oracles import shifted
 from tests.plugins.connectors.plain import attention, doubled, linear, norm
 from tests.plugins.llms.families import RAGGED
 
@@ -46,13 +47,10 @@ TOKENIZER = tiny_tokenizer()
 SMALL = {"type": "gated_cross_attention", "every": 1, "heads": 3, "head_dim": 4}
 
 
-@torch.no_grad()
 def opened(connector: GatedCrossAttention) -> GatedCrossAttention:
     """Every weight moved, the gates too."""
     torch.manual_seed(1)
-    for parameter in connector.parameters():
-        parameter.add_(0.3 * torch.randn_like(parameter))
-    return connector
+    return shifted(connector, 0.3)
 
 
 def by_paper(

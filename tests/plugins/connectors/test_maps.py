@@ -18,6 +18,7 @@ from isthmus.core.contracts import Features, Grid, Grids
 from isthmus.plugins.connectors.c_abstractor import CAbstractor
 from isthmus.plugins.connectors.pixel_shuffle import PixelShuffle
 from isthmus.plugins.connectors.pool import Pool
+from tests.oracles import shifted
 
 
 def features(*images: Grids) -> Features:
@@ -140,10 +141,8 @@ def bottleneck(x: Tensor, weights: dict[str, Tensor], at: str) -> Tensor:
 
 
 def test_c_abstractor_is_honeybees() -> None:
-    part = CAbstractor.Config(side=3, blocks=2, dim=16).build(dim_in=12, dim_out=20).eval()
-    with torch.no_grad():
-        for parameter in part.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+    made = CAbstractor.Config(side=3, blocks=2, dim=16).build(dim_in=12, dim_out=20)
+    part = shifted(made, 0.1).eval()
     weights = part.state_dict()
     rows = []
     for each in maps(MIXED):

@@ -11,6 +11,7 @@ from isthmus.core.contracts import Features, Grid, Grids
 from isthmus.errors import PartError
 from isthmus.plugins.connectors.cross_attention import CrossAttention
 from isthmus.plugins.connectors.resampler import Resampler
+from tests.oracles import shifted
 from tests.plugins.connectors.plain import attention, doubled, linear, norm
 
 VIDEO: Grids = (Grid(2, 3, prefix=1, frames=2),)
@@ -25,10 +26,7 @@ FEATURES = Features(
 def drawn(module: torch.nn.Module) -> torch.nn.Module:
     """Every weight moved: norms and biases too must matter."""
     torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    return module.double().eval()
+    return shifted(module, 0.3).double().eval()
 
 
 def frames(grids: Grids) -> list[int]:

@@ -16,15 +16,8 @@ from isthmus.errors import ConfigError, PartError
 from isthmus.plugins.encoders.concat import Concat
 from isthmus.plugins.encoders.tiles import Tiles
 from isthmus.testing import check_encoder, tiny_encoder_config, tiny_pictures
+from tests.oracles import VISION
 
-CLIP = {
-    "hidden_size": 24,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "image_size": 32,
-    "patch_size": 8,
-}
 DINO = {
     "hidden_size": 16,
     "mlp_ratio": 2,
@@ -37,7 +30,7 @@ DINO = {
 
 def parts(**dino: Any) -> list[dict[str, Any]]:
     """CLIP of 4 x 4 patches and 24 channels, DINOv2 of 6 x 6 and 16, of different sizes."""
-    clip = {"type": "clip", "config": CLIP, "preprocess": "pad"}
+    clip = {"type": "clip", "config": VISION, "preprocess": "pad"}
     return [clip, {"type": "dinov2", "config": DINO, **dino}]
 
 

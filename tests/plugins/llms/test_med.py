@@ -36,6 +36,7 @@ from isthmus.testing import (
 )
 from tests.core.train.match_gradients import BERT
 from tests.core.train.tiny import CLIP, stage, tiny_run, write_data
+from tests.oracles import VISION, near, shifted
 from tests.plugins.objectives.matches import matches
 
 GROUNDED, START, STOP = 300, 1, 2
@@ -50,25 +51,16 @@ TEXT = {
     "sep_token_id": STOP,
     "pad_token_id": 0,
 }
-VISION = {
-    "hidden_size": 24,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "image_size": 32,
-    "patch_size": 8,
-}
 TEXTS = [[1, 7, 8, 2], [1, 9, 2], [1, 4, 5, 6, 7, 2], [1, 8, 2]]
 SIZES = {"dim": 24, "layers": 2, "heads": 4, "hidden": 48, "positions": 20, "dropout": 0.0}
 
 
 def published(kind: Any, folder: Path) -> Any:
     torch.manual_seed(0)
-    whole = kind(BlipConfig(vision_config=VISION, text_config=TEXT, image_text_hidden_size=12))
-    for p in whole.parameters():
-        p.data += 0.15 * torch.randn_like(p)
+    config = BlipConfig(vision_config=VISION, text_config=TEXT, image_text_hidden_size=12)
+    whole = shifted(kind(config), 0.15).eval()
     whole.save_pretrained(folder)
-    return whole.eval()
+    return whole
 
 
 def ours(folder: Path) -> VisionLanguageModel:
@@ -109,10 +101,6 @@ def pack(images: Images) -> Pack:
     )
 
 
-def same(found: Tensor, wanted: Tensor) -> None:
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
-
-
 @pytest.fixture(scope="module")
 def captioner(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, VisionLanguageModel]:
     folder = tmp_path_factory.mktemp("captioner")
@@ -124,7 +112,7 @@ def test_encoder_sees_as_transformers_does(captioner: tuple[Any, VisionLanguageM
     theirs, model = captioner
     images, pixels = pictures(model)
     wanted = theirs.vision_model(pixels).last_hidden_state
-    same(model.encode(images).values, wanted.flatten(0, 1))
+    assert near(model.encode(images).values, wanted.flatten(0, 1))
 
 
 @torch.no_grad()
@@ -138,16 +126,16 @@ def test_captions_have_the_logits_and_the_loss_of_transformers(
     labels = given.text.ids.masked_fill(~given.text.mask, -100)
     wanted = theirs(pixels, given.text.ids, given.text.mask.long(), labels=labels)
     batch = pack(images)
-    same(model.llm.head(model.hidden(batch)), wanted.logits[given.text.mask])
+    assert near(model.llm.head(model.hidden(batch)), wanted.logits[given.text.mask])
     itg: Any = create("objective", "itg", smoothing=0.1)
     itg.join(model)
     loss = itg(model, given)
     assert loss.weight == sum(len(text) - 1 for text in TEXTS)
-    same(loss.sum / loss.weight, wanted.loss)
+    assert near(loss.sum / loss.weight, wanted.loss)
     plain: Any = create("objective", "itg")
     plain.join(model)
     lm: Any = create("objective", "lm")
-    same(plain(model, given).sum, lm(model, batch).sum)
+    assert near(plain(model, given).sum, lm(model, batch).sum)
 
 
 @torch.no_grad()
@@ -185,7 +173,7 @@ def test_matching_and_contrast_have_the_scores_of_transformers(tmp_path: Path):
     ids = given.text.ids.clone()
     ids[:, 0] = GROUNDED
     wanted = theirs(ids, pixels, attention_mask=given.text.mask.long()).itm_score
-    same(itm.logits(model, picture(model, given), given.text), wanted)
+    assert near(itm.logits(model, picture(model, given), given.text), wanted)
 
     itc: Any = create("objective", "itc", model=str(tmp_path), dim=12)
     itc.join(model)
@@ -194,8 +182,8 @@ def test_matching_and_contrast_have_the_scores_of_transformers(tmp_path: Path):
     wanted = theirs(
         given.text.ids, pixels, attention_mask=given.text.mask.long(), use_itm_head=False
     ).itm_score
-    same(opened.left(SIMILARITIES)[0] / itc.scale(), wanted)
-    same(unit(itc.image(model.encode(images).values[::17])).norm(dim=1), torch.ones(4))
+    assert near(opened.left(SIMILARITIES)[0] / itc.scale(), wanted)
+    assert near(unit(itc.image(model.encode(images).values[::17])).norm(dim=1), torch.ones(4))
 
 
 @torch.no_grad()
@@ -229,7 +217,7 @@ def test_a_text_sees_its_own_pictures_whatever_lies_beside_it(
         own = images.take(which) if which else None
         places = torch.tensor([[0, 1]] * len(which)).reshape(-1, 2)
         alone = hidden((len(text),), text, own, places)
-        same(together.split(lengths)[number], alone)
+        assert near(together.split(lengths)[number], alone)
     other = hidden(lengths, ids, images.take([0, 1, 0]), stands).split(lengths)
     changed = [not torch.equal(a, b) for a, b in zip(other, together.split(lengths), strict=True)]
     assert changed == [False, False, True]
@@ -298,16 +286,14 @@ def test_another_family_is_refused(tmp_path: Path):
 def test_med_begins_as_bert_with_its_head(tmp_path: Path):
     sizes = {k: v for k, v in TEXT.items() if not k.endswith("token_id")} | {"vocab_size": 300}
     torch.manual_seed(0)
-    bert = BertForMaskedLM(BertConfig(**sizes)).eval()
-    for p in bert.parameters():
-        p.data += 0.1 * torch.randn_like(p)
+    bert = shifted(BertForMaskedLM(BertConfig(**sizes)), 0.1).eval()
     bert.save_pretrained(tmp_path)
     config: Any = validate_part("llm", {"type": "med", "model": str(tmp_path)})
     med = config.build(visual_dim=24, tokenizer_object=tiny_tokenizer()).eval()
     text = matches(Images(torch.zeros(0), (), ()), TEXTS).text
     wanted = bert(text.ids, attention_mask=text.mask.long()).logits
     said = med.says(med.read(text))[:, :, :300]
-    same(said[text.mask], wanted[text.mask])
+    assert near(said[text.mask], wanted[text.mask])
     assert torch.equal(
         med.bert.words.weight[300], bert.bert.embeddings.word_embeddings.weight.mean(0)
     )

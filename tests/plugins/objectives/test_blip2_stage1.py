@@ -18,6 +18,7 @@ from isthmus.core.model.match_reader import looked, picture
 from isthmus.core.model.mining import draw, gumbel
 from isthmus.plugins.objectives.itm import ImageTextMatching
 from isthmus.testing import tiny_tokenizer
+from tests.oracles import VISION, shifted
 from tests.plugins.objectives.matches import matches, model_of
 
 BERT = {
@@ -29,14 +30,6 @@ BERT = {
     "max_position_embeddings": 20,
     "use_qformer_text_input": True,
 }
-VISION = {
-    "hidden_size": 24,
-    "intermediate_size": 48,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 4,
-    "image_size": 32,
-    "patch_size": 8,
-}
 TEXT = {"model_type": "opt", "hidden_size": 16, "num_hidden_layers": 1, "vocab_size": 300}
 QUERIES, FEATURES = 5, 17
 TEXTS = [[1, 7, 8, 2], [1, 9, 2], [1, 4, 5, 6, 7, 2], [1, 8, 2]]
@@ -46,16 +39,13 @@ TEXTS = [[1, 7, 8, 2], [1, 9, 2], [1, 4, 5, 6, 7, 2], [1, 8, 2]]
 def whole() -> Blip2ForImageTextRetrieval:
     torch.manual_seed(0)
     config = Blip2Config(
-        vision_config=VISION,
+        vision_config=VISION | {"num_hidden_layers": 1},
         text_config=TEXT,
         qformer_config=BERT,
         num_query_tokens=QUERIES,
         image_text_hidden_size=12,
     )
-    model = Blip2ForImageTextRetrieval(config).eval()
-    for p in model.parameters():
-        p.data += 0.1 * torch.randn_like(p)
-    return model
+    return shifted(Blip2ForImageTextRetrieval(config), 0.1).eval()
 
 
 @pytest.fixture(scope="module")

@@ -16,15 +16,9 @@ from isthmus.core.model.contrast import Everyone, recalls
 from isthmus.core.model.transform import normalise
 from isthmus.errors import PartError
 from isthmus.testing import tiny_pictures, tiny_tokenizer
+from tests.oracles import TOWER, VISION, shifted
 from tests.plugins.objectives.matches import matches, model_of
 
-SHAPE = {
-    "hidden_size": 24,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-}
-VISION = SHAPE | {"image_size": 32, "patch_size": 8}
 WORDS = {"vocab_size": 300, "max_position_embeddings": 9, "eos_token_id": 299, "pad_token_id": 0}
 TEXTS = [[1, 7, 8, 299], [1, 9, 299], [1, 4, 5, 6, 7, 299], [1, 8, 299]]
 
@@ -56,20 +50,17 @@ def gradients(named: dict[str, Tensor]) -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[CLIPModel, str]:
     torch.manual_seed(0)
-    config = CLIPConfig(text_config=SHAPE | WORDS, vision_config=VISION, projection_dim=10)
-    whole = CLIPModel(config).eval()
-    for p in whole.parameters():
-        p.data += 0.05 * torch.randn_like(p)
+    config = CLIPConfig(text_config=TOWER | WORDS, vision_config=VISION, projection_dim=10)
+    whole = shifted(CLIPModel(config), 0.05).eval()
     return whole, saved(tmp_path_factory.mktemp("clip"), whole)
 
 
 @pytest.fixture(scope="module")
 def siglip(tmp_path_factory: pytest.TempPathFactory) -> tuple[SiglipModel, str]:
     torch.manual_seed(0)
-    text = SHAPE | WORDS | {"projection_size": 24}
-    whole = SiglipModel(SiglipConfig(text_config=text, vision_config=VISION)).eval()
-    for p in whole.parameters():
-        p.data += 0.05 * torch.randn_like(p)
+    text = TOWER | WORDS | {"projection_size": 24}
+    config = SiglipConfig(text_config=text, vision_config=VISION)
+    whole = shifted(SiglipModel(config), 0.05).eval()
     return whole, saved(tmp_path_factory.mktemp("siglip"), whole)
 
 
@@ -209,7 +200,7 @@ def test_towers_that_cannot_meet_are_refused(
     objective: dict[str, Any], encoder: dict[str, Any], why: str
 ):
     seeing: Any = validate_part("encoder", {"type": "clip", "config": VISION} | encoder)
-    wide = SHAPE | {"hidden_size": 32, "max_position_embeddings": 9}
+    wide = TOWER | {"hidden_size": 32, "max_position_embeddings": 9}
     reading: Any = validate_part(
         "text_encoder", {"type": "clip", "config": wide, "tokenizer": {"vocab_size": 300}}
     )

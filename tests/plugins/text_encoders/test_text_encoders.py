@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from transformers import (
     BertConfig,
     BertLMHeadModel,
@@ -21,28 +20,17 @@ from transformers import (
 from isthmus.core.config import validate_part
 from isthmus.errors import PartError
 from isthmus.testing import check_text_encoder, tiny_tokenizer
+from tests.oracles import TOWER, near, shifted
 
-TOWER = {
-    "hidden_size": 24,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "vocab_size": 300,
-    "max_position_embeddings": 9,
-    "bos_token_id": 1,
-    "eos_token_id": 299,
-    "pad_token_id": 0,
-}
-BERT = {key: value for key, value in TOWER.items() if not key.endswith("token_id")}
+BERT = TOWER | {"vocab_size": 300, "max_position_embeddings": 9}
+TEXT = BERT | {"bos_token_id": 1, "eos_token_id": 299, "pad_token_id": 0}
 IDS = torch.tensor([[1, 7, 8, 9, 299], [1, 9, 299, 0, 0], [1, 4, 5, 299, 0]])
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]]).bool()
 
 
 def published(folder: Path, model: Any) -> Any:
     torch.manual_seed(0)
-    for p in model.parameters():
-        p.data += 0.1 * torch.randn_like(p)
-    model.save_pretrained(folder)
+    shifted(model, 0.1).save_pretrained(folder)
     return model.eval()
 
 
@@ -51,30 +39,26 @@ def ours(kind: str, folder: Path) -> Any:
     return config.build(tokenizer_object=tiny_tokenizer()).eval()
 
 
-def same(found: Tensor, wanted: Tensor) -> None:
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
-
-
 @torch.no_grad()
 def test_clip_reads_as_transformers_does(tmp_path: Path):
-    theirs = published(tmp_path, CLIPTextModel(CLIPTextConfig(**TOWER)))
+    theirs = published(tmp_path, CLIPTextModel(CLIPTextConfig(**TEXT)))
     text_encoder = ours("clip", tmp_path)
     read = theirs(IDS, attention_mask=MASK.long())
-    same(text_encoder(IDS, MASK)[MASK], read.last_hidden_state[MASK])
-    same(text_encoder.pooled(IDS, MASK), read.pooler_output)
+    assert near(text_encoder(IDS, MASK)[MASK], read.last_hidden_state[MASK])
+    assert near(text_encoder.pooled(IDS, MASK), read.pooler_output)
     assert text_encoder.tokenizer.model_max_length == 9
 
 
 @torch.no_grad()
 def test_siglip_reads_padding_as_it_was_trained(tmp_path: Path):
-    shape = TOWER | {"projection_size": 10}
+    shape = TEXT | {"projection_size": 10}
     theirs = published(tmp_path, SiglipTextModel(SiglipTextConfig(**shape)))
     text_encoder = ours("siglip", tmp_path)
     filled = torch.zeros(3, 9, dtype=torch.long)
     filled[:, :5] = IDS
     read = theirs(filled)
-    same(text_encoder(IDS, MASK), read.last_hidden_state[:, :5])
-    same(text_encoder.pooled(IDS, MASK), read.pooler_output)
+    assert near(text_encoder(IDS, MASK), read.last_hidden_state[:, :5])
+    assert near(text_encoder.pooled(IDS, MASK), read.pooler_output)
     assert (text_encoder.dim, text_encoder.pooled_dim) == (24, 10)
 
 
@@ -83,8 +67,8 @@ def test_bert_reads_in_both_directions_as_transformers_does(tmp_path: Path):
     theirs = published(tmp_path, BertModel(BertConfig(**BERT), add_pooling_layer=False))
     text_encoder = ours("bert", tmp_path)
     read = theirs(IDS, attention_mask=MASK.long()).last_hidden_state
-    same(text_encoder(IDS, MASK)[MASK], read[MASK])
-    same(text_encoder.pooled(IDS, MASK), read[:, 0])
+    assert near(text_encoder(IDS, MASK)[MASK], read[MASK])
+    assert near(text_encoder.pooled(IDS, MASK), read[:, 0])
 
 
 @torch.no_grad()
@@ -114,14 +98,13 @@ def test_bert_looks_and_writes_as_transformers_decoder_does(tmp_path: Path):
         encoder_attention_mask=seen.long(),
     ).last_hidden_state
     found = text_encoder(IDS, MASK, visual, seen, causal=True)
-    same(found[MASK], read[MASK])
+    assert near(found[MASK], read[MASK])
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
 def test_towers_read_text_alone(kind: str):
-    shape = {key: value for key, value in TOWER.items() if not key.endswith("token_id")}
     config: Any = validate_part(
-        "text_encoder", {"type": kind, "config": shape, "tokenizer": {"vocab_size": 300}}
+        "text_encoder", {"type": kind, "config": BERT, "tokenizer": {"vocab_size": 300}}
     )
     with pytest.raises(PartError, match="it reads text alone"):
         config.build(tokenizer_object=tiny_tokenizer())(IDS, MASK, torch.zeros(3, 4, 24))
@@ -136,7 +119,7 @@ def test_bert_that_looks_needs_something_to_look_at():
 
 
 def test_published_towers_conform(tmp_path: Path):
-    published(tmp_path, CLIPTextModel(CLIPTextConfig(**TOWER)))
+    published(tmp_path, CLIPTextModel(CLIPTextConfig(**TEXT)))
     config: Any = validate_part("text_encoder", {"type": "clip", "model": str(tmp_path)})
     check_text_encoder(config, tokenizer_object=tiny_tokenizer())
 
