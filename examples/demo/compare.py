@@ -62,9 +62,14 @@ class Comparison:
             run_jobs([job], at_once=1)
 
     def train(self, names: list[str], at_once: int) -> None:
-        """Those of the connectors that are not trained yet."""
-        start = settings({"start.checkpoint": self.folder.resolve() / "pretrained"})
-        jobs = [self.job("compare.yaml", name, *start, *options_of(name)) for name in names]
+        """Those of the connectors that are not trained yet; the slow ones come last in the table,
+        and are trained first, lest one be waited for alone."""
+        folder = self.folder.resolve()
+        caches = {f"stages.{number}.features.cache": folder / "features" for number in range(2)}
+        common = settings({"start.checkpoint": folder / "pretrained", **caches})
+        jobs = [
+            self.job("compare.yaml", name, *common, *options_of(name)) for name in reversed(names)
+        ]
         run_jobs([job for job in jobs if job.cost.state != "finished"], at_once)
 
     def job(self, yaml: str, name: str, *more: str) -> Job:
