@@ -212,6 +212,22 @@ def test_pictures_are_checked_where_they_are_at_hand(tmp_path: Path):
     assert len(samples(made.out)) == 1
 
 
+def test_the_report_says_which_picture_of_a_sample_is_damaged(tmp_path: Path):
+    from PIL import Image
+
+    Image.new("RGB", (80, 40)).save(tmp_path / "a.jpg")
+    Image.effect_noise((80, 40), 50).save(tmp_path / "b.jpg")
+    (tmp_path / "b.jpg").write_bytes((tmp_path / "b.jpg").read_bytes()[:-600])
+    rows = [PLAIN, PLAIN | {"id": "b", "image": "b.jpg"}]
+    made = config(tmp_path, rows, recipes=[{"type": "caption_pairs"}])
+    scenes = made.scenes.model_copy(update={"images": tmp_path})
+    synthesize(made.model_copy(update={"scenes": scenes}))
+    assert len(samples(made.out)) == 2
+    page = (made.out / "report.html").read_text()
+    assert "<p class=quiet>b.jpg: the file is cut short or damaged" in page
+    assert page.count("cut short") == page.count("<image ") == 1
+
+
 def test_a_cap_on_tokens_stops_and_what_is_there_can_be_used(tmp_path: Path):
     made = config(tmp_path, many(5), ask={"max_tokens": 100})
     with pytest.raises(OutOfBudget):

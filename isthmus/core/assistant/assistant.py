@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from isthmus.core import config as configs
 from isthmus.core.assistant.answer_text import AnswerText
@@ -16,6 +16,18 @@ from isthmus.core.model.generate import Ending, Prompt, Stops, generate, stream
 from isthmus.core.model.settings import Settings
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import PartError
+
+LONGEST = 512
+"""Tokens of an answer at most, where nothing else is said."""
+
+
+class Generation(TypedDict, total=False):
+    """How answers are generated: fields of `Settings` as keywords; any may be left out."""
+
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -52,35 +64,19 @@ class Assistant:
         """The same one, that sees grey in place of every picture."""
         return Assistant(self.model, self.template, blind=True, name=self.name)
 
-    def reply(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_new_tokens: int = 512,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 0,
-    ) -> str:
-        """The assistant's next words.
+    def reply(self, messages: Sequence[Message], **how: Unpack[Generation]) -> str:
+        """The assistant's next words, of `max_new_tokens` (512) at most.
 
-        At temperature 0 the likeliest token is taken; above it, tokens are drawn from the
-        likeliest that make up `top_p` of the probability, as `seed` says. Raises DataError
-        and ImageError for messages that are wrong.
+        At `temperature` 0 (the default) the likeliest token is taken; above it, tokens are drawn
+        from the likeliest that make up `top_p` (1) of the probability, as `seed` (0) says. Raises
+        DataError and ImageError for messages that are wrong, ConfigError for such a keyword.
         """
-        settings = _settings(max_new_tokens, temperature, top_p, seed)
+        settings = _settings(how)
         return self._full_answers([self._prompt(messages, "messages")], settings)[0].text
 
-    def stream(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_new_tokens: int = 512,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 0,
-    ) -> Iterator[str]:
+    def stream(self, messages: Sequence[Message], **how: Unpack[Generation]) -> Iterator[str]:
         """`reply` in pieces, as they become certain; end to end they are the same text."""
-        settings = _settings(max_new_tokens, temperature, top_p, seed)
+        settings = _settings(how)
         return self._pieces(self._prompt(messages, "messages"), settings)
 
     def answer(
@@ -89,25 +85,14 @@ class Assistant:
         batch_size: int = 8,
         *,
         numbers: Sequence[int] | None = None,
-        max_new_tokens: int = 512,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 0,
+        **how: Unpack[Generation],
     ) -> list[str]:
         """A reply to each conversation, `batch_size` of them at once.
 
         What is drawn for a conversation follows from its number, by default its place in
         the list, and from `seed`; not from its neighbours in a batch.
         """
-        answers = self.full_answers(
-            conversations,
-            batch_size,
-            numbers=numbers,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            seed=seed,
-        )
+        answers = self.full_answers(conversations, batch_size, numbers=numbers, **how)
         return [answer.text for answer in answers]
 
     def answers(
@@ -118,10 +103,7 @@ class Assistant:
             [question.conversation() for question in questions],
             batch_size,
             numbers=[question.number for question in questions],
-            max_new_tokens=settings.max_new_tokens,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            seed=settings.seed,
+            **settings.model_dump(),
         )
 
     def full_answers(
@@ -130,13 +112,10 @@ class Assistant:
         batch_size: int = 8,
         *,
         numbers: Sequence[int] | None = None,
-        max_new_tokens: int = 512,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 0,
+        **how: Unpack[Generation],
     ) -> list[FullAnswer]:
         """`answer`, with what there is to know of each answer besides its words."""
-        settings = _settings(max_new_tokens, temperature, top_p, seed)
+        settings = _settings(how)
         numbers = range(len(conversations)) if numbers is None else numbers
         answers: list[FullAnswer] = []
         for first in range(0, len(conversations), batch_size):
@@ -175,14 +154,8 @@ class Assistant:
             yield rest
 
 
-def _settings(max_new_tokens: int, temperature: float, top_p: float, seed: int) -> Settings:
-    values = {
-        "max_new_tokens": max_new_tokens,
-        "temperature": temperature,
-        "top_p": top_p,
-        "seed": seed,
-    }
-    return configs.load(Settings, values)
+def _settings(how: Generation) -> Settings:
+    return configs.load(Settings, {"max_new_tokens": LONGEST, **how})
 
 
 def _stops(template: Template, tokenizer: Any) -> tuple[Stops, str]:

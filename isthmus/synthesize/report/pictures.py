@@ -18,14 +18,17 @@ COLOURS = ("#dc2626", "#2563eb", "#16a34a", "#d97706", "#9333ea", "#0891b2", "#d
 
 
 def drawn(scene: Scene, images: Path | None) -> str:
-    """An SVG that stands alone. Without the image, boxes lie on grey."""
+    """An SVG that stands alone. Without the image, boxes lie on grey; what is wrong with one that
+    is there stands below."""
     width, height = _fit(scene.size or (4, 3))
     inside = f'<rect width="{width}" height="{height}" fill="#e5e7eb"/>'
+    wrong = ""
     if path := image_at(images, scene.image):
         try:
-            picture = open_picture(path, scene.id)
-        except ImageError:
-            pass
+            picture = open_picture(path)
+        except ImageError as error:  # of a kept sample no more than the header was read
+            why = str(error).replace(str(path), scene.image)
+            wrong = f"<p class=quiet>{escape(whole(why))}</p>"
         else:
             width, height = _fit(picture.size)
             buffer = io.BytesIO()
@@ -46,7 +49,7 @@ def drawn(scene: Scene, images: Path | None) -> str:
             f'stroke-width="2"{dash}/><text x="{x + 3:.1f}" y="{y + 13:.1f}" font-size="12" '
             f'fill="{colour}">{escape(whole(each.category[:40]))}</text>'
         )
-    return f'<svg viewBox="0 0 {width} {height}" width="{width}">{inside}</svg>'
+    return f'<svg viewBox="0 0 {width} {height}" width="{width}">{inside}</svg>{wrong}'
 
 
 def _fit(size: tuple[int, int]) -> tuple[int, int]:

@@ -187,6 +187,9 @@ def test_wrong_input_is_said_before_anything_is_generated(save: Save, tmp_path: 
         loaded.reply(ask("What?", tmp_path / "nothing.jpg"))
     with pytest.raises(ConfigError, match="top_p"):
         loaded.reply(TALKS[0], top_p=2.0)
+    mistyped: Any = {"temprature": 1.0}
+    with pytest.raises(ConfigError, match=r"temprature.*'temperature'"):
+        loaded.stream(TALKS[0], **mistyped)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:3"])
