@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,25 +13,16 @@ from isthmus.core.config import load
 from isthmus.core.contracts import Grid
 from isthmus.core.train.config import RunConfig
 from isthmus.registry import get_registry
+from tests.demo_scripts import DEMO, imported
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-DEMO = REPOSITORY / "examples" / "demo"
-MODULES = ("compare", "compared", "compared_picture", "digits", "jobs", "scenes")
 
 
 @pytest.fixture(scope="module")
 def demo():
     """The demo's modules, as a script beside them sees them."""
-    sys.path.insert(0, str(DEMO))
-    try:
-        import compare
-        import compared
-        import jobs
-    finally:
-        sys.path.remove(str(DEMO))
-    yield type("Demo", (), {"compare": compare, "compared": compared, "jobs": jobs})
-    for name in MODULES:
-        sys.modules.pop(name, None)
+    with imported("compare", "compared", "jobs") as modules:
+        yield modules
 
 
 def test_every_connector_is_compared_and_its_run_is_valid(demo):
