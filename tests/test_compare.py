@@ -16,25 +16,16 @@ from isthmus.core.config import load
 from isthmus.core.contracts import Grid
 from isthmus.core.train.config import RunConfig
 from isthmus.registry import get_registry
+from tests.demo_scripts import DEMO, imported
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-DEMO = REPOSITORY / "examples" / "demo"
-MODULES = ("compare", "compared", "compared_picture", "demodata", "digits", "jobs", "scenes")
 
 
 @pytest.fixture(scope="module")
 def demo():
     """The demo's modules, as a script beside them sees them."""
-    sys.path.insert(0, str(DEMO))
-    try:
-        import compare
-        import compared
-        import jobs
-    finally:
-        sys.path.remove(str(DEMO))
-    yield type("Demo", (), {"compare": compare, "compared": compared, "jobs": jobs})
-    for name in MODULES:
-        sys.modules.pop(name, None)
+    with imported("compare", "compared", "jobs") as modules:
+        yield modules
 
 
 def test_every_connector_is_compared_and_its_run_is_valid(demo):
@@ -138,6 +129,7 @@ def test_the_page_in_docs_says_what_its_csv_says(demo):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_comparison_that_was_stopped_goes_on_to_its_tables(tmp_path):
     def compare(*options):
         few = ("--scenes", "40", "--steps", "1", *options)

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import pytest
 
 from isthmus.core.config import load
 from isthmus.synthesize import SynthesisConfig, synthesize
+from tests.demo_scripts import DEMO, imported
 
-DEMO = Path(__file__).resolve().parent.parent / "examples" / "demo"
 CELLS = {"northwest": (0, 0), "northeast": (1, 0), "southwest": (0, 1), "southeast": (1, 1)}
 SIDES = {"north": (1, 0), "south": (1, 1), "west": (0, 0), "east": (0, 1)}  # axis, place on it
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The demo's data at a sixteenth of its scenes, and its modules."""
+    """The demo's data at a sixteenth of its scenes, and the module of its digits."""
     folder = tmp_path_factory.mktemp("demo")
-    sys.path.insert(0, str(DEMO))
-    try:
-        import digits
-        import scenes
-    finally:
-        sys.path.remove(str(DEMO))
-    scenes.write(folder, train=500, tests=160, seed=0)
-    yield folder, digits
-    for name in ("digits", "questions", "scenes", "teacher"):
-        del sys.modules[name]
+    with imported("digits", "scenes") as demo:
+        demo.scenes.write(folder, train=500, tests=160, seed=0)
+        yield folder, demo.digits
 
 
 @pytest.fixture(scope="module")
@@ -180,12 +171,9 @@ def test_no_scan_is_both_in_training_and_in_the_test(made):
     assert not {scan.tobytes() for _, scan in seen} & {scan.tobytes() for _, scan in unseen}
 
 
-def test_the_ablation_table_says_what_the_scores_say(made):
-    sys.path.insert(0, str(DEMO))
-    try:
-        import ablation
-    finally:
-        sys.path.remove(str(DEMO))
+def test_the_ablation_table_says_what_the_scores_say():
+    with imported("ablation") as demo:
+        ablation = demo.ablation
     kinds = (*ablation.CONVERSATION, *ablation.REASONING)
     by = dict.fromkeys(kinds, 50.0) | dict.fromkeys(ablation.REASONING, 20.0)
     scores = {
@@ -195,5 +183,3 @@ def test_the_ablation_table_says_what_the_scores_say(made):
     lines = ablation.table(scores, {ablation.FULL: "16,269", ablation.NONE: "0"}).splitlines()
     assert lines[2] == "| all three kinds | 16,269 | 80.0 | 75.0 to 85.0 | 100.0% | 80.0 | 80.0 |"
     assert lines[3].endswith("| 0 | 40.0 | 35.0 to 45.0 | 50.0% | 50.0 | 20.0 |")
-    for name in ("ablation", "run", "jobs"):
-        del sys.modules[name]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from collections import Counter
 from itertools import pairwise, product
 from pathlib import Path
@@ -16,8 +15,8 @@ from PIL import Image
 
 from isthmus.core.config import load
 from isthmus.core.train.config import RunConfig
+from tests.demo_scripts import DEMO, imported
 
-DEMO = Path(__file__).resolve().parent.parent / "examples" / "demo"
 STEPS = {(2, 0): "left", (1, 0): "right", (0, 2): "up", (0, 1): "down"}
 """(columns, rows) that a digit goes in a frame, counted round the field of three."""
 
@@ -26,15 +25,9 @@ STEPS = {(2, 0): "left", (1, 0): "right", (0, 2): "up", (0, 1): "down"}
 def made(tmp_path_factory):
     """A few clips, and the module that made them."""
     folder = tmp_path_factory.mktemp("clips")
-    sys.path.insert(0, str(DEMO))
-    try:
-        import video
-    finally:
-        sys.path.remove(str(DEMO))
-    video.write(folder, clips=30, asked=40, seed=0)
-    yield folder, video
-    for name in ("digits", "video"):
-        del sys.modules[name]
+    with imported("video") as demo:
+        demo.video.write(folder, clips=30, asked=40, seed=0)
+        yield folder, demo.video
 
 
 def cells(file: Path) -> dict[tuple[int, int], tuple[float, float]]:

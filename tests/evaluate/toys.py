@@ -1,4 +1,4 @@
-"""A small benchmark and files to score with it."""
+"""A small benchmark, files to score with it, and the scores of files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.core.contracts import Benchmark, Outcome, Question, Reply, Totals, percent
+from isthmus.evaluate.scoring import Scores, open_runs, score
 
 QUESTIONS = (
     Question(1, references=("A",), options=("x", "y"), labels=("odd",), cluster="one.png"),
@@ -45,3 +46,9 @@ def replies(texts: Iterable[str]) -> list[Reply]:
 def write_lines(file: Path, rows: Iterable[Any]) -> Path:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
+
+
+def scored(config: Any, *files: Path) -> Scores:
+    """What the benchmark of this configuration makes of these runs."""
+    benchmark = config.build()
+    return score(benchmark, open_runs(benchmark, files))

@@ -4,11 +4,9 @@ as its YAML says, and answers."""
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,40 +21,21 @@ from isthmus.core.train.config import RunConfig
 from isthmus.core.train.run import run
 from isthmus.evaluate.config import EvaluationConfig
 from isthmus.evaluate.evaluation import Evaluation
-
-DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo"
-NAMES = (
-    "digits",
-    "questions",
-    "teacher",
-    "scenes",
-    "languages",
-    "miniature",
-    "flamingo",
-    "simvlm",
-    "pali",
-)
+from tests.demo_scripts import DEMO, imported
 
 
 @pytest.fixture(scope="module")
-def demo() -> Iterator[dict[str, ModuleType]]:
+def demo() -> Iterator[SimpleNamespace]:
     """The demo's modules, whose data is small here."""
-    sys.path.insert(0, str(DEMO))
-    try:
-        modules = {name: import_module(name) for name in NAMES}
-    finally:
-        sys.path.remove(str(DEMO))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modules["flamingo"], "SCENES", 40)
-        patch.setattr(modules["flamingo"], "SEQUENCES", 30)
-        patch.setattr(modules["flamingo"], "QUESTIONS", 4)
-        patch.setattr(modules["simvlm"], "SCENES", 40)
-        patch.setattr(modules["simvlm"], "QUESTIONS", 16)
-        patch.setattr(modules["pali"], "SCENES", 30)
-        patch.setattr(modules["pali"], "QUESTIONS", 10)
+    with imported("languages", "flamingo", "simvlm", "pali") as modules:
+        modules.flamingo.SCENES = 40
+        modules.flamingo.SEQUENCES = 30
+        modules.flamingo.QUESTIONS = 4
+        modules.simvlm.SCENES = 40
+        modules.simvlm.QUESTIONS = 16
+        modules.pali.SCENES = 30
+        modules.pali.QUESTIONS = 10
         yield modules
-    for name in NAMES:
-        del sys.modules[name]
 
 
 def read(file: Path) -> list[dict[str, Any]]:
@@ -86,7 +65,7 @@ def train(name: str, data: Path, out: Path, **places: Any) -> Path:
 
 
 def test_sequences_keep_to_one_kind_and_tell_the_truth(demo: Any, tmp_path: Path) -> None:
-    demo["flamingo"].write(tmp_path, 0)
+    demo.flamingo.write(tmp_path, 0)
     true = {r["image"]: said(r)[0].split() for r in read(tmp_path / "captions.json")}
     lengths = set()
     for record in read(tmp_path / "interleaved.json"):
@@ -111,7 +90,7 @@ def test_flamingo_trains_its_connector_and_is_asked_behind_examples(
     demo: Any, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
-    demo["flamingo"].write(data, 0)
+    demo.flamingo.write(data, 0)
     folder = train("flamingo", data, tmp_path / "run")
     parts = checkpoint.load(folder).model().parts()
     before = checkpoint.load(folder.parent / "02-read-000002").model().parts()
@@ -164,9 +143,9 @@ def test_with_gates_shut_text_is_that_of_the_bare_llm() -> None:
 
 @pytest.mark.slow
 def test_simvlm_trains_all_of_it_on_captions_and_on_text_alone(demo: Any, tmp_path: Path) -> None:
-    demo["simvlm"].write(tmp_path, 0)
+    demo.simvlm.write(tmp_path, 0)
     texts, captions = read(tmp_path / "texts.json"), read(tmp_path / "captions.json")
-    assert len(texts) == -(-3 * demo["simvlm"].SCENES // 8)
+    assert len(texts) == -(-3 * demo.simvlm.SCENES // 8)
     assert not {r["id"] for r in captions} & {r["id"] for r in texts}
     assert {r["conversations"][0]["value"] for r in captions} == {"<image>"}
     things = {r["image"]: said(r)[0] for r in captions if r["id"].endswith("_0")}
@@ -183,8 +162,8 @@ def test_simvlm_trains_all_of_it_on_captions_and_on_text_alone(demo: Any, tmp_pa
 
 @pytest.mark.slow
 def test_pali_asks_the_same_in_every_language(demo: Any, tmp_path: Path) -> None:
-    demo["pali"].write(tmp_path, 0)
-    languages = demo["languages"].LANGUAGES
+    demo.pali.write(tmp_path, 0)
+    languages = demo.languages.LANGUAGES
     english = languages["en"]
     rows = read(tmp_path / "test_questions.jsonl")
     kinds = {}
