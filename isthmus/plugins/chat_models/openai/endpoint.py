@@ -94,8 +94,8 @@ class Endpoint:
         try:
             error = json.loads(said)["error"]
             said, code = str(error["message"]), error.get("code")
-        except (ValueError, TypeError, KeyError, AttributeError):
-            pass  # other servers have other words
+        except (ValueError, TypeError, KeyError):
+            pass  # not in OpenAI's form; all that the server wrote is then what it said
         if status == 429 and code in NO_MONEY:
             return ChatUnusable(f"HTTP 429: {one_line(said)}")
         if 300 <= status < 400:
