@@ -85,8 +85,7 @@ def test_what_was_kept_is_held_against_the_pictures(demo: SimpleNamespace, tmp_p
     names = ("loss", *demo.capfilt.SHOWN)
     early, last = ({f"val_{name}": value for name in names} for value in (0.5, 0.25))
     for name in demo.capfilt.SETS:
-        lines = "
-".join(map(json.dumps, (early, {"loss": 1.0}, last)))
+        lines = "\n".join(map(json.dumps, (early, {"loss": 1.0}, last)))
         (tmp_path / f"from-{name}" / "metrics.jsonl").write_text(lines)
     found = demo.capfilt.kept(tmp_path)
     assert found["right_kept"] == 1
