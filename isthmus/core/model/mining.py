@@ -11,7 +11,8 @@ from torch import Tensor
 
 _FIRST, _SECOND = -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
 """Odd multipliers of splitmix64 (Steele et al. 2014), as signed numbers."""
-BITS = 24
+BITS = 23
+"""Of a number drawn: with a half behind them they fit into fp32, which so rounds none up to 1."""
 
 
 def draw(logits: Tensor, allowed: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -27,7 +28,7 @@ def gumbel(rows: Tensor, columns: Tensor, salt: Tensor) -> Tensor:
 
 
 def uniform(rows: Tensor, columns: Tensor, salt: Tensor) -> Tensor:
-    """(rows) and (columns) int64 keys -> (rows columns) fp32 numbers between 0 and 1."""
+    """(rows) and (columns) int64 keys -> (rows columns) fp32 numbers above 0 and below 1."""
     mixed = _mix(_mix(rows + salt)[:, None] ^ columns[None])
     return ((mixed >> (64 - BITS)) & (2**BITS - 1)).float().add(0.5) / 2**BITS
 

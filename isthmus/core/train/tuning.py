@@ -68,7 +68,8 @@ def _check_groups(tuned: Tuned) -> None:
 def set_precision(
     parts: Mapping[str, nn.Module], bf16: bool, learnt: Mapping[str, frozenset[str]]
 ) -> None:
-    """What learns is kept in fp32; in bf16 runs, what is frozen in bf16.
+    """What learns is kept in fp32; in bf16 runs, what is frozen in bf16. In other runs all is in
+    fp32, also what comes from a run that kept it in bf16.
 
     What an earlier stage has `learnt` is not rounded when it freezes: it exists nowhere else.
     Buffers stay as they are (rotary frequencies need fp32), and so do the weights of batch norms,
@@ -80,9 +81,9 @@ def set_precision(
         for key, parameter in module.named_parameters():
             if not parameter.is_floating_point():
                 continue
-            if parameter.requires_grad:
+            if parameter.requires_grad or not bf16:
                 parameter.data = parameter.data.float()
-            elif bf16 and key not in learnt[name] and id(parameter) not in kept:
+            elif key not in learnt[name] and id(parameter) not in kept:
                 parameter.data = parameter.data.to(torch.bfloat16)
 
 

@@ -115,3 +115,15 @@ def test_lora_of_the_other_run_is_not_lost_in_silence(tmp_path: Path):
     run(tiny_run(tmp_path, stage(tmp_path, train={"llm": lora}, steps=1)))
     with pytest.raises(InputError, match=r"llm in .* has weights added by 'lora'.*Merge"):
         run(again(tmp_path, {"checkpoint": str(tmp_path / "run")}))
+
+
+def test_what_a_run_in_bf16_had_rounded_is_computed_with_in_fp32(tmp_path: Path):
+    write_data(tmp_path, 8)
+    train = {"connector": "full", "llm": "last_layers"}
+    first = tiny_run(tmp_path, stage(tmp_path, train=train, steps=1), precision="bf16")
+    assert weights(run(first), "llm")["model.lm_head.weight"].dtype == torch.bfloat16
+    last = run(again(tmp_path, {"checkpoint": str(tmp_path / "run")}))
+    for name, tensor in weights(last, "llm").items():
+        assert tensor.dtype == torch.float32, name
+    ours, theirs = weights(last, "llm"), weights(tmp_path / "run", "llm")
+    assert all(torch.equal(ours[name], theirs[name].float()) for name in theirs)
