@@ -56,7 +56,8 @@ def run(
             last = start.checkpoint.folder
             parallel.on_main(lambda: settle(last))
             return last
-        model, history = parallel.main_first(lambda: _model(settings, stages, start))
+        warm = WarmStart(settings)
+        model, history = parallel.main_first(lambda: _model(settings, stages, start, warm))
         check_transform(settings, model)
         parallel.on_main(lambda: claim(settings, lock))
         done = start.done(stages)
@@ -73,7 +74,7 @@ def run(
             session.ledger = LineFile(settings.out / LEDGER, done)
         under_way = start.under_way
         for stage in stages[start.index :]:
-            _take_in(session, stages, stage.index)
+            _take_in(session, stages, stage.index, warm)
             folder = Stage(session, stage, under_way).train()
             under_way = None
     return folder
@@ -90,7 +91,7 @@ def _typed(
 
 
 def _model(
-    settings: RunConfig, stages: Sequence[OpenStage], start: Start
+    settings: RunConfig, stages: Sequence[OpenStage], start: Start, warm: WarmStart
 ) -> tuple[VisionLanguageModel, History]:
     """The model as the run finds it: just built, with what its first stage needs, or as its
     checkpoint left it."""
@@ -100,22 +101,23 @@ def _model(
         # What is referenced comes back as it was published, not as earlier stages had rounded it.
         set_precision(parts, settings.precision == "bf16", history.learnt(parts))
         return model, history
-    model = _built(settings, stages, needed_parts(settings, stages[:1]))
+    model = _built(settings, stages, warm, needed_parts(settings, stages[:1]))
     history = History.begin(model.parts(), settings.model)
-    history.changed |= WarmStart(settings).fill(model, model.parts())
+    history.changed |= warm.fill(model, model.parts())
     return model, history
 
 
 def _built(
     settings: RunConfig,
     stages: Sequence[OpenStage],
+    warm: WarmStart,
     only: set[str],
     model: VisionLanguageModel | None = None,
 ) -> VisionLanguageModel:
     """These parts, built or in the model already."""
     return build_model(
         settings.model,
-        tokenizers=WarmStart(settings).tokenizers,
+        tokenizers=warm.tokenizers,
         texts=lambda: texts(stages),
         seed=settings.seed,
         only=only,
@@ -123,7 +125,7 @@ def _built(
     )
 
 
-def _take_in(session: Session, stages: Sequence[OpenStage], index: int) -> None:
+def _take_in(session: Session, stages: Sequence[OpenStage], index: int, warm: WarmStart) -> None:
     """Load what stage `index` needs and no stage before it did: BLIP-2 learns to represent
     pictures without the LLM that it then speaks through."""
     settings, model = session.settings, session.model
@@ -131,10 +133,10 @@ def _take_in(session: Session, stages: Sequence[OpenStage], index: int) -> None:
     needed = needed_parts(settings, stages[: index + 1])
     if needed <= before.keys():
         return
-    session.parallel.main_first(lambda: _built(settings, stages, needed, model))
+    session.parallel.main_first(lambda: _built(settings, stages, warm, needed, model))
     new = {name: part for name, part in model.parts().items() if name not in before}
     session.history.hashes |= History.begin(new, settings.model).hashes
-    session.history.changed |= WarmStart(settings).fill(model, new)
+    session.history.changed |= warm.fill(model, new)
 
 
 def _listeners(

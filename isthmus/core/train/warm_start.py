@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from isthmus.core.checkpoint import Checkpoint, load
@@ -12,25 +13,35 @@ from isthmus.errors import CheckpointError, InputError, did_you_mean
 
 
 class WarmStart:
-    """What a run takes from another's checkpoint. Raises InputError where it cannot be had."""
+    """What a run takes from another's checkpoint, which is opened when it is first asked for:
+    who resumes may need it no more. InputError is raised where it cannot be had."""
 
     def __init__(self, settings: RunConfig) -> None:
-        self.checkpoint: Checkpoint | None = None
-        self.parts: set[str] = set()
-        if settings.start is None:
-            return
+        self.settings = settings
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint | None:
+        """That of the other run; None where nothing is taken."""
+        if self.settings.start is None:
+            return None
         try:
-            self.checkpoint = load(settings.start.checkpoint)
+            return load(self.settings.start.checkpoint)
         except CheckpointError as error:
             raise InputError(f"start.checkpoint: {error}") from error
-        here = [name for name, _ in settings.model.parts()]
+
+    @cached_property
+    def parts(self) -> set[str]:
+        """Names of the parts that are taken."""
+        if self.settings.start is None or self.checkpoint is None:
+            return set()
+        here = [name for name, _ in self.settings.model.parts()]
         there = self.checkpoint.manifest.parts
-        self.parts = set(settings.start.parts or [name for name in here if name in there])
-        if not self.parts:
+        parts = set(self.settings.start.parts or [name for name in here if name in there])
+        if not parts:
             raise InputError(
                 f"start.checkpoint: {self.checkpoint.folder} has no part of this model"
             )
-        for name in sorted(self.parts):
+        for name in sorted(parts):
             for whose, known in (("the model", here), ("the checkpoint", list(there))):
                 if name not in known:
                     raise InputError(
@@ -43,12 +54,14 @@ class WarmStart:
                     f"{there[name].tuners[0]['type']!r}; only whole parts can be taken. Merge "
                     "them in that run's last stage, or leave the part out of `start.parts`"
                 )
+        return parts
 
     @property
     def tokenizers(self) -> dict[str, Any]:
         """Part -> tokenizer, of the parts that are taken."""
+        parts = self.parts
         kept = self.checkpoint.tokenizers() if self.checkpoint else {}
-        return {name: tokenizer for name, tokenizer in kept.items() if name in self.parts}
+        return {name: tokenizer for name, tokenizer in kept.items() if name in parts}
 
     def fill(self, model: VisionLanguageModel, names: Iterable[str]) -> set[str]:
         """Load the weights of those of `names` that are taken; returns the parts that have other

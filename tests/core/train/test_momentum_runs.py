@@ -13,7 +13,7 @@ from isthmus.core.train.run import run
 from tests.core.train.listeners import Crash, crash_at, metrics
 from tests.core.train.match_gradients import ALBEF, MOMENTUM
 from tests.core.train.test_exact_matrix import left_behind
-from tests.core.train.tiny import stage, tiny_run, write_data
+from tests.core.train.tiny import source, stage, tiny_run, write_data
 
 
 @pytest.fixture
@@ -40,3 +40,15 @@ def test_stopped_run_ends_like_the_whole_one(albef: dict[str, Any], tmp_path: Pa
     copies = {n.removeprefix("momentum.parts.text_encoder."): t for n, t in kept.items()}
     moved = [not torch.equal(copies[name], tensor) for name, tensor in learnt.items()]
     assert any(moved)
+
+
+def test_validation_leaves_copies_and_queue_alone(albef: dict[str, Any], tmp_path: Path):
+    alone = load(run(albef | {"out": str(tmp_path / "alone")})).objective()
+    (one,) = albef["stages"]
+    one = one | {"validation": {"data": [source(tmp_path)], "every": 1}}
+    last = run(albef | {"stages": [one], "out": str(tmp_path / "measured")})
+    assert any("val_itc_loss" in row for row in metrics(tmp_path / "measured"))
+    measured = load(last).objective()
+    assert int(measured["momentum.queue.added"]) == 20
+    assert measured.keys() == alone.keys()
+    assert all(torch.equal(tensor, alone[name]) for name, tensor in measured.items())

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from isthmus.core.checkpoint import load
+from isthmus.core.checkpoint import Checkpoint, load
+from isthmus.core.train import warm_start
 from isthmus.core.train.run import run
 from isthmus.errors import InputError
 from tests.core.train.match_gradients import MIX, QFORMER
@@ -65,7 +66,16 @@ def test_an_earlier_stage_of_the_other_run_may_be_named(first: Path, tmp_path: P
     assert same(last, checkpoint, "llm")
 
 
-def test_a_part_that_a_later_stage_needs_is_taken_then(first: Path, tmp_path: Path):
+def test_a_part_that_a_later_stage_needs_is_taken_then_from_what_was_opened_once(
+    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    opened = []
+
+    def counted(folder: Path) -> Checkpoint:
+        opened.append(folder)
+        return load(folder)
+
+    monkeypatch.setattr(warm_start, "load", counted)
     represent = stage(tmp_path, name="represent", steps=1, objective={"type": "mix", "of": MIX})
     values = tiny_run(
         tmp_path,
@@ -76,6 +86,7 @@ def test_a_part_that_a_later_stage_needs_is_taken_then(first: Path, tmp_path: Pa
         out=str(tmp_path / "again"),
     )
     last = run(values)
+    assert opened == [first]
     assert same(last, first, "llm")
     assert same(last, first, "encoder")
 

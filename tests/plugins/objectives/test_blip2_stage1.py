@@ -273,6 +273,7 @@ def test_mix_computes_the_queries_once_and_adds_up_by_weight(seen: Tensor):
     assert Counting.calls == 1
     assert mix.weights(Mixed((given,) * 3)) == loss.weight == (4.0, 4.0, 12.0)
     alone = [objective(model, given).sum for objective in mix.each]
+    assert Counting.calls == 1 + 3  # once by each
     # Alone, matching knows no similarities: only the other two must agree.
     torch.testing.assert_close(loss.sum[0], alone[0])
     torch.testing.assert_close(loss.sum[2], 0.5 * alone[2])
