@@ -120,11 +120,12 @@ class MatchPreparer(Preparer):
     def length(self, sample: Sample) -> int:
         _only_image(sample)
         grids = transform_of(self.tools).grids(picture_size(sample.images[0], sample.origin))
-        return len(self._ids(sample)) + self._places(grids)
+        return len(self._ids(_text(sample))) + self._places(grids)
 
     def prepare(self, sample: Sample) -> Match:
         _only_image(sample)
-        ids = self._ids(sample)
+        text = _text(sample)
+        ids = self._ids(text)
         view = look(sample.images[0], sample.origin, self.tools)
         return Match(
             id=sample.id,
@@ -132,7 +133,8 @@ class MatchPreparer(Preparer):
             ids=ids,
             num_tokens=len(ids) + self._places(view.grids),
             image_key=_key(picture_name(sample.images[0])),
-            text_key=_key(" ".join(text_of(sample).split())),
+            # What reads the same is equal, be it written in another case, or other where it is cut.
+            text_key=_key(str(self._ids(" ".join(text.split())))),
             sample_key=_key(f"{sample.id}\n{sample.origin}"),
         )
 
@@ -148,7 +150,7 @@ class MatchPreparer(Preparer):
             weight=float(len(examples)),
         )
 
-    def _ids(self, sample: Sample) -> tuple[int, ...]:
+    def _ids(self, text: str) -> tuple[int, ...]:
         tokenizers = {
             "text_encoder": self.tools.text_tokenizer,
             "llm": self.tools.tokenizer,
@@ -157,9 +159,6 @@ class MatchPreparer(Preparer):
         tokenizer = tokenizers[self.reader]
         if tokenizer is None:
             raise PartError(f"texts are to be read by the {self.reader}, which has no tokenizer")
-        text = text_of(sample)
-        if not text:
-            raise Unsupervised(f"{sample.origin}: sample {sample.id!r} has no text to compare")
         return read(text, tokenizer, self.tools.max_length)
 
     def _places(self, grids: Grids) -> int:
@@ -200,6 +199,13 @@ def edges(tokenizer: Any) -> tuple[int | None, int | None]:
         tokenizer.bos_token_id if first is None else first,
         tokenizer.eos_token_id if last is None else last,
     )
+
+
+def _text(sample: Sample) -> str:
+    text = text_of(sample)
+    if not text:
+        raise Unsupervised(f"{sample.origin}: sample {sample.id!r} has no text to compare")
+    return text
 
 
 def _only_image(sample: Sample) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, PositiveInt
 
 from isthmus.core.contracts import PartConfig, Place
-from isthmus.core.model.bert import BertShape
+from isthmus.core.model.bert import EPS, BertShape
 from isthmus.core.model.pretrained import label, published_config
 from isthmus.core.model.tokenizer import BpeConfig, recorded
 from isthmus.errors import PartError
@@ -87,6 +87,11 @@ def sizes_of(config: BertConfig, families: tuple[str, ...] = (BERT,)) -> dict[st
     if found.hidden_act != "gelu":
         raise PartError(
             f"{label(config)}: {config.model} has {found.hidden_act!r} layers, not gelu"
+        )
+    if found.layer_norm_eps != EPS:
+        raise PartError(
+            f"{label(config)}: {config.model} adds {found.layer_norm_eps:g} to a variance; a BERT "
+            f"here adds {EPS:g}"
         )
     return {
         "dim": found.hidden_size,

@@ -102,13 +102,22 @@ def _of_bert(
 
 
 def _of_blip(config: BertConfig, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Both of its BERTs, as far as they are there: they share all but self-attention."""
+    """Both of its BERTs, as far as they are there: they share all but self-attention. Raises
+    PartError where they do not."""
     tensors = read_tensors(config, name, (*_READERS, _WRITER))
     found: dict[str, Tensor] = {}
     for prefix in _READERS:
         found |= _renamed(_inside(tensors, prefix))
-    writer = _renamed(_inside(tensors, f"{_WRITER}bert."))
-    found |= {key.replace(".attention", ".writing"): value for key, value in writer.items()}
+    written = _renamed(_inside(tensors, f"{_WRITER}bert."))
+    writer = {key.replace(".attention", ".writing"): value for key, value in written.items()}
+    both = found.keys() & writer.keys()
+    if apart := sorted(key for key in both if not torch.equal(found[key], writer[key])):
+        raise PartError(
+            f"{label(config)}: {name} reads by one BERT and writes by another ({apart[0]} is not "
+            "the same in both), as a BLIP for questions does; take one for captions or retrieval, "
+            "like `Salesforce/blip-image-captioning-base`"
+        )
+    found |= writer
     return found, _head(tensors, f"{_WRITER}cls.predictions.")
 
 

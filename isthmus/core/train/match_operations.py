@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from isthmus.core.contracts import Batch, ImageSlot, Mixed, Objective, Sample, Tools, Turn
 from isthmus.core.data.matches import Matches
+from isthmus.core.model.momentum import Momentum
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.core.train.flops import Parabola, Sight, Which
 from isthmus.core.train.sight_operations import Seen
@@ -60,7 +61,8 @@ def match_flops(
     model: VisionLanguageModel, objective: Objective, tools: Tools, seen: Seen, device: torch.device
 ) -> MatchFlops | None:
     """None where the objective batches something else, or texts cannot be of three lengths."""
-    objective = copy.deepcopy(objective).to(device).eval()
+    shared = {id(part): part for part in model.parts().values()}
+    objective = copy.deepcopy(objective, shared).to(device).eval()
     try:
         took = _Trial(model, objective, tools, seen, device)
         two, three, four = (took(count, 2) for count in (2, 3, 4))
@@ -106,7 +108,19 @@ class _Trial:
         looked = self.seen.forward * sum(matches.images.crops)
         more = counter.get_total_flops() - forward - looked
         passes = 3 if loss.requires_grad else 1
-        return sum(each.all for each in watched) + passes * more, int(matches.text.mask[0].sum())
+        taught = self._taught(batch, counter.get_total_flops())
+        total = sum(each.all for each in watched) + passes * more + taught
+        return total, int(matches.text.mask[0].sum())
+
+    def _taught(self, batch: Batch, untaught: float) -> float:
+        """Operations of copies that are asked in training alone (`Momentum`), forward."""
+        if not any(isinstance(module, Momentum) for module in self.objective.modules()):
+            return 0.0
+        self.objective.train()
+        with FlopCounterMode(display=False) as counter:
+            self.objective(self.model, batch)
+        self.objective.eval()
+        return counter.get_total_flops() - untaught
 
 
 def _sample(number: int, words: int) -> Sample:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from tokenizers.normalizers import Lowercase
 
 from isthmus.core.contracts import Grid, ImageSlot, Sample, Tools, Turn
 from isthmus.core.data.matches import MatchPreparer, read, text_of
@@ -71,6 +73,18 @@ def test_equal_pictures_and_equal_words_have_equal_keys():
     assert (one.image_key, one.text_key) == (same.image_key, same.text_key)
     assert one.sample_key != same.sample_key
     assert one.text_key != other.text_key
+
+
+def test_texts_that_read_the_same_have_equal_keys():
+    uncased = copy.deepcopy(tiny_tokenizer())
+    uncased.backend_tokenizer.normalizer = Lowercase()
+    for made, (one, other) in (
+        (preparer(text_tokenizer=uncased), ("A cat.", "a Cat.")),
+        (preparer(max_length=8), ("A cat sits here.", "A cat sits there.")),
+    ):
+        first, second = made.prepare(sample(one)), made.prepare(sample(other))
+        assert first.ids == second.ids
+        assert first.text_key == second.text_key
 
 
 def test_reader_without_a_tokenizer_is_named():

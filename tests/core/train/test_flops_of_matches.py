@@ -41,6 +41,15 @@ OBJECTIVES["mix"] = (
     {"type": "mix", "of": [OBJECTIVES[name][0] for name in ("itc", "itm", "itg")]},
     {"connector": FORMER},
 )
+BERT = {"type": "bert", "dim": 24, "layers": 2, "heads": 4, "hidden": 48, "positions": 40}
+OBJECTIVES["copies"] = (
+    {
+        "type": "mix",
+        "of": [{"type": "itc", "dim": 8}, "itm", {"type": "mlm", "share": 1}],
+        "momentum": {},
+    },
+    {"text_encoder": {**BERT, "cross": True, "dropout": 0.0, **OWN}},
+)
 
 
 @pytest.mark.parametrize("encoder", ["frozen", "full"])
@@ -57,9 +66,9 @@ def test_matches_are_what_the_counter_sees(name: str, encoder: str):
     flops = flop_model(made, bf16=False, objective=objective)
     pictures = Images.of(tiny_pictures()[:3] * 2, made.encoder.transform)
     batch = matches(pictures, [[5 + at] * 13 for at in range(6)])
-    batch = Mixed((batch,) * 3) if name == "mix" else batch
+    batch = Mixed((batch,) * 3) if values["type"] == "mix" else batch
     counted = flops.step([batch])
-    objective.eval()
+    objective.train(name == "copies")  # which nobody asks but in training
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         objective(made, batch).sum.sum().backward()
     assert counted == pytest.approx(counter.get_total_flops(), rel=0.01)

@@ -14,6 +14,7 @@ from transformers import (
     BlipConfig,
     BlipForConditionalGeneration,
     BlipForImageTextRetrieval,
+    BlipForQuestionAnswering,
 )
 
 from isthmus.core.checkpoint import load
@@ -280,6 +281,21 @@ def test_another_family_is_refused(tmp_path: Path):
     config: Any = validate_part("text_encoder", {"type": "bert", "model": str(tmp_path)})
     with pytest.raises(PartError, match="is a 'blip' model; this one begins from a bert"):
         config.build(tokenizer_object=tiny_tokenizer())
+
+
+def test_a_blip_that_reads_and_writes_by_two_berts_is_refused(tmp_path: Path):
+    published(BlipForQuestionAnswering, tmp_path)
+    config: Any = validate_part("llm", {"type": "med", "model": str(tmp_path)})
+    with pytest.raises(PartError, match=r"reads by one BERT and writes by another \(blocks"):
+        config.build(visual_dim=24, tokenizer_object=tiny_tokenizer())
+
+
+def test_a_bert_of_other_norms_is_refused(tmp_path: Path):
+    sizes = {k: v for k, v in TEXT.items() if not k.endswith("token_id")}
+    BertForMaskedLM(BertConfig(**sizes, layer_norm_eps=1e-5)).save_pretrained(tmp_path)
+    config: Any = validate_part("llm", {"type": "med", "model": str(tmp_path)})
+    with pytest.raises(PartError, match="adds 1e-05 to a variance; a BERT here adds 1e-12"):
+        config.build(visual_dim=24, tokenizer_object=tiny_tokenizer())
 
 
 @torch.no_grad()
