@@ -42,6 +42,17 @@ def test_a_caption_says_the_same_in_any_order_of_words(demo: SimpleNamespace):
     assert demo.truth.said_in(one) != demo.truth.said_in(one.replace("5", "6"))
 
 
+def test_a_caption_is_nearly_right_when_it_is_wrong_about_one_thing(demo: SimpleNamespace):
+    truth = demo.truth.said_in("northwest 5 red, southeast 0 blue")
+    for said, near in (
+        ("0 blue southeast, 5 northwest red", False),  # right
+        ("0 blue southeast, 6 northwest red", True),
+        ("0 blue southeast", False),
+        ("5 blue southeast, 0 northwest red", False),
+    ):
+        assert demo.truth.nearly(said, truth) == near
+
+
 def test_both_models_differ_in_nothing_but_captions(demo: SimpleNamespace, tmp_path: Path):
     runs = []
     for name in demo.capfilt.SETS:
@@ -93,5 +104,6 @@ def test_what_was_kept_is_held_against_the_pictures(demo: SimpleNamespace, tmp_p
     assert found["written_right"] == 0.5
     assert found["written_words_right"] == pytest.approx((1 + 2 / 3 + 1) / 3)
     assert found["written_right_among_kept"] == 1
+    assert found["wrong_by_one"] == 0
     assert found["kept"] == 3
     assert demo.capfilt.learnt(tmp_path)["noisy"]["caption_loss"] == 0.25

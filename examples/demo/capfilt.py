@@ -132,7 +132,8 @@ def main() -> None:
         f"{counted['wrong_rejected']:.1%} rejected\n"
         f"of the words of those that were written {counted['written_words_right']:.1%} are right; "
         f"all are in {counted['written_right']:.1%}, and in "
-        f"{counted['written_right_among_kept']:.1%} of those kept"
+        f"{counted['written_right_among_kept']:.1%} of those kept; of the others that were kept "
+        f"{counted['wrong_by_one']:.1%} are wrong about one digit alone"
     )
     learn_again(folder)
     compared = learnt(folder)

@@ -34,11 +34,18 @@ def words_right(caption: str, facts: list[str]) -> float:
     return (said & there).total() / max(1, said.total())
 
 
+def nearly(caption: str, facts: list[str]) -> bool:
+    """Whether all but one of the things in the picture are said rightly, and that one wrongly."""
+    said, there = Counter(said_in(caption)), Counter(facts)
+    return (said - there).total() == (there - said).total() == 1
+
+
 def kept(folder: Path) -> dict[str, float]:
     """What CapFilt kept, by what is in the pictures."""
     truth = json.loads((folder / "data" / "truth.json").read_text())
     counts: Counter[tuple[str, bool, bool]] = Counter()
     shares: list[float] = []
+    near: list[bool] = []
     for file, passed in (("samples.jsonl", True), ("rejected.jsonl", False)):
         for line in (folder / "filtered" / file).read_text().splitlines():
             row = json.loads(line)
@@ -46,6 +53,8 @@ def kept(folder: Path) -> dict[str, float]:
             right = said_in(text) == truth[row["image"]]
             if row["kind"] == "synthetic":
                 shares.append(words_right(text, truth[row["image"]]))
+                if passed and not right:
+                    near.append(nearly(text, truth[row["image"]]))
             # A written caption in the words that were there is right or wrong with these.
             kind = row["kind"] if row.get("reason") != "duplicate" else "duplicate"
             counts[kind, right, passed] += 1
@@ -66,5 +75,6 @@ def kept(folder: Path) -> dict[str, float]:
         "written_words_right": sum(shares) / max(1, len(shares)),
         "written_right": share(RIGHT, kind="synthetic"),
         "written_right_among_kept": share(RIGHT, kind="synthetic", kept=True),
+        "wrong_by_one": sum(near) / max(1, len(near)),
         "kept": sum(n for (_, _, passed), n in counts.items() if passed),
     }
