@@ -21,11 +21,11 @@ from isthmus.core.model.layout import Layout
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import PartError
 from isthmus.plugins.llms.causal import Causal
-from isthmus.testing import check_llm, tiny_tokenizer
+from isthmus.testing import check_llm
+from tests.oracles import relative
 from tests.plugins.llms.families import PADDED, RAGGED
-from tests.plugins.llms.test_causal import ids, original, relative
+from tests.plugins.llms.originals import TOKENIZER, ids, original
 
-TOKENIZER = tiny_tokenizer()
 LENGTHS, PREFIXES = (7, 11, 1, 19, 5), (4, 11, 0, 7, 1)
 SEGMENTS = Segments(LENGTHS, prefixes=PREFIXES)
 CPU = torch.device("cpu")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import set_checkpoint_early_stop
 from torch.utils.flop_counter import FlopCounterMode
 
 from isthmus.core.config import load
 from isthmus.core.contracts import Images, Pack, Segments
 from isthmus.core.model.build import build_model
 from isthmus.core.model.config import ModelConfig
+from isthmus.core.model.layers import Layers
 from isthmus.core.model.vlm import VisionLanguageModel
+from isthmus.core.train.recompute import Level, again
 from isthmus.plugins.objectives.lm import LanguageModelling
 from isthmus.plugins.tuners.full import Full
 from isthmus.plugins.tuners.lora import Lora
@@ -87,6 +91,14 @@ def executed(made: VisionLanguageModel, pack: Pack) -> int:
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         LanguageModelling.Config().build()(made, pack).sum.backward()
     return counter.get_total_flops()
+
+
+def executed_again(made: VisionLanguageModel, batch: Any, level: Level) -> tuple[int, Layers]:
+    """What torch counts where layers are computed a second time, to their end, and the layers."""
+    layers = Layers(made)
+    layers.recompute(partial(again, level))
+    with set_checkpoint_early_stop(False):
+        return executed(made, batch), layers
 
 
 STAGES = {

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torch.utils.checkpoint import set_checkpoint_early_stop
 
-from isthmus.core.model.layers import Layers
 from isthmus.core.train.operations import flop_model
 from isthmus.core.train.peaks import peak_of
-from isthmus.core.train.recompute import Level, again
+from isthmus.core.train.recompute import Level
 from isthmus.core.train.run import run
 from isthmus.core.train.tuning import apply_tuners
 from isthmus.plugins.tuners.full import Full
-from tests.core.train.counting import CLIP, GPT2, LENGTHS, LLAMA, STAGES, batch, executed, model
+from tests.core.train.counting import (
+    CLIP,
+    GPT2,
+    LENGTHS,
+    LLAMA,
+    STAGES,
+    batch,
+    executed,
+    executed_again,
+    model,
+)
 from tests.core.train.tiny import stage, tiny_run, write_data
 
 VIT = {
@@ -59,10 +66,7 @@ def test_layers_computed_twice_are_counted_apart(trained: str, level: Level):
     apply_tuners(made.parts(), STAGES[trained])
     flops = flop_model(made, bf16=False)
     pack = batch(made)
-    layers = Layers(made)
-    layers.recompute(partial(again, level))
-    with set_checkpoint_early_stop(False):
-        found = executed(made, pack)
+    found, layers = executed_again(made, pack, level)
     repeated = flops.repeated([pack], layers.again)
     assert (repeated > 0) == (level != "none")
     # The counter sees attention as the whole square, in both runs.

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from isthmus.core.config import load
 from isthmus.core.contracts import Images, Pack, Pairs, Segments
 from isthmus.core.model.build import build_model
 from isthmus.core.model.config import ModelConfig
-from isthmus.core.model.layers import Layers
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.core.train.operations import flop_model
-from isthmus.core.train.recompute import Level, again
+from isthmus.core.train.recompute import Level
 from isthmus.core.train.tuning import apply_tuners
 from isthmus.testing import tiny_pictures, tiny_texts, tiny_tokenizer
-from tests.core.train.counting import CLIP, STAGES, executed
+from tests.core.train.counting import CLIP, STAGES, executed, executed_again
 
 T5 = {
     "model_type": "t5",
@@ -100,10 +97,7 @@ def test_layers_computed_twice_are_counted_apart(level: Level):
     apply_tuners(made.parts(), STAGES["everything"])
     flops = flop_model(made, bf16=False)
     pairs = batch(made)
-    layers = Layers(made)
-    layers.recompute(partial(again, level))
-    with set_checkpoint_early_stop(False):
-        found = executed(made, pairs)
+    found, layers = executed_again(made, pairs, level)
     repeated = flops.repeated([pairs], layers.again)
     assert repeated > 0
     # The counter sees the decoder's attention as the whole square, in both runs.

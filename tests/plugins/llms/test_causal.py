@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from isthmus.core.contracts import Segments
 from isthmus.core.model.draw import drawn_from
@@ -22,10 +19,11 @@ from isthmus.core.model.settings import Settings
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import InputError, PartError
 from isthmus.plugins.llms.causal import Causal
-from isthmus.testing import check_llm, tiny_tokenizer
-from tests.plugins.llms.families import PADDED, RAGGED, SHAPE
+from isthmus.testing import check_llm
+from tests.oracles import relative
+from tests.plugins.llms.families import PADDED, RAGGED
+from tests.plugins.llms.originals import TOKENIZER, ids, original
 
-TOKENIZER = tiny_tokenizer()
 FAMILIES = RAGGED | PADDED
 SEGMENTS = Segments((7, 11, 1, 19, 5))
 
@@ -33,24 +31,6 @@ SEGMENTS = Segments((7, 11, 1, 19, 5))
 def build(family: str = "llama", seed: int = 0, **fields: Any) -> Causal:
     config = Causal.Config(config={"model_type": family, **FAMILIES[family]}, **fields)
     return drawn_from(config, "llm", seed, {"tokenizer_object": TOKENIZER}).eval()
-
-
-def original(llm: Causal) -> Any:
-    """transformers' own model with the same weights, on its plainest attention."""
-    config = copy.deepcopy(llm.model.config)
-    config._attn_implementation = "eager"
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
-    model.load_state_dict(llm.model.state_dict())
-    return model
-
-
-def ids(count: int) -> Tensor:
-    torch.manual_seed(count)
-    return torch.randint(3, len(TOKENIZER), (count,))
-
-
-def relative(found: Tensor, wanted: Tensor) -> float:
-    return ((found - wanted).norm() / wanted.norm()).item()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -199,129 +179,10 @@ def test_the_vocabulary_and_its_control_tokens_are_the_tokenizers() -> None:
     assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (0, 1, 2)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A published LLaMA of 270 tokens, with its tokenizer of as many."""
-    place = tmp_path_factory.mktemp("llama")
-    torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(**SHAPE, vocab_size=len(TOKENIZER))).save_pretrained(place)
-    TOKENIZER.save_pretrained(place)
-    return place
-
-
-def test_published_weights_are_loaded_with_their_tokenizer(folder: Path) -> None:
-    llm = Causal.Config(model=str(folder)).build()
-    assert llm.config.pretrained == str(folder)
-    assert llm.tokenizer("A red dog")["input_ids"] == TOKENIZER("A red dog")["input_ids"]
-    theirs = LlamaForCausalLM.from_pretrained(folder).eval()
-    text = ids(9)
-    wanted = theirs(input_ids=text[None]).logits[0]
-    assert relative(llm.eval().head(llm(llm.embed(text), Segments((9,)))), wanted) < 1e-5
-
-
-def test_new_tokens_begin_as_the_mean_of_the_old_ones(folder: Path) -> None:
-    larger = copy.deepcopy(TOKENIZER)
-    larger.add_tokens(["<one>", "<two>"])
-    llm = Causal.Config(model=str(folder)).build(tokenizer_object=larger)
-    old = LlamaForCausalLM.from_pretrained(folder)
-    for ours, theirs in (
-        (llm.model.get_input_embeddings(), old.get_input_embeddings()),
-        (llm.model.get_output_embeddings(), old.get_output_embeddings()),
-    ):
-        assert ours.weight.shape[0] == len(TOKENIZER) + 2
-        assert torch.equal(ours.weight[:-2], theirs.weight)
-        assert torch.allclose(ours.weight[-2:], theirs.weight.mean(0).expand(2, -1), atol=1e-6)
-
-
-def test_the_blueprint_of_published_weights_needs_no_folder(folder: Path) -> None:
-    plan = Causal.Config(model=str(folder)).build().blueprint()
-    assert plan.pretrained is None
-    assert plan.tokenizer is None
-    assert plan.config["hidden_size"] == 32
-    assert "transformers_version" not in plan.config
-
-
 @pytest.mark.parametrize("family", ["llama", "opt", "gemma2", "stablelm"])
 def test_it_conforms(family: str) -> None:
     config = Causal.Config(config={"model_type": family, **FAMILIES[family]})
     check_llm(config, tokenizer_object=TOKENIZER)
-
-
-def test_it_conforms_when_loaded_from_a_folder(folder: Path) -> None:
-    check_llm(Causal.Config(model=str(folder)))
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"model_type": "lama"}, "'lama' is no causal family"),
-        ({"hidden_size": 32}, "None is no causal family"),
-        ({"model_type": "llama", "hiden_size": 32}, "no key 'hiden_size'. Did you mean 'hidden_"),
-        ({"model_type": "llama", "num_layers": 2}, "no key 'num_layers'. Did you mean 'num_"),
-        ({"model_type": "llama", "hidden_size": "a"}, "expected int"),
-        ({"model_type": "llama", **SHAPE, "hidden_size": 30}, "not a multiple"),
-        ({"model_type": "llama", **SHAPE, "pad_token_id": 9999}, "[Pp]ad"),
-        ({"model_type": "t5"}, "'t5' is no causal family"),
-    ],
-)
-def test_a_wrong_inline_config_is_refused_with_the_key(config: dict, message: str) -> None:
-    with pytest.raises(PartError, match=message):
-        Causal.Config(config=config).build(tokenizer_object=TOKENIZER)
-
-
-def test_one_origin_is_needed_and_only_one() -> None:
-    for fields in ({}, {"model": "a/b", "config": {"model_type": "llama"}}):
-        with pytest.raises(PartError, match="llm causal: give either `model`"):
-            Causal.Config(**fields).build(tokenizer_object=TOKENIZER)
-
-
-def test_folders_that_hold_no_model_are_named(tmp_path: Path, folder: Path) -> None:
-    def refused(name: str, message: str) -> None:
-        with pytest.raises(InputError, match=message):
-            Causal.Config(model=name).build(tokenizer_object=TOKENIZER)
-
-    refused(str(tmp_path / "nowhere"), "there is no folder .*nowhere")
-    refused(str(tmp_path), "has no config.json")
-    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
-    refused(str(tmp_path), "has no weights as safetensors, and pickles are not read")
-    (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle, which nobody reads")
-    refused(str(tmp_path), "safetensors")
-
-
-def test_a_hub_id_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match="'nobody/nothing' is no folder here and could not be had"):
-        Causal.Config(model="nobody/nothing").build(tokenizer_object=TOKENIZER)
-
-
-def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, folder: Path) -> None:
-    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
-    whole = (folder / "model.safetensors").read_bytes()
-    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="could not be loaded: SafetensorError"):
-        Causal.Config(model=str(tmp_path)).build(tokenizer_object=TOKENIZER)
-
-
-def test_weights_of_other_sizes_are_refused(tmp_path: Path, folder: Path) -> None:
-    config = LlamaConfig.from_pretrained(folder)
-    config.intermediate_size = 48
-    config.save_pretrained(tmp_path)
-    shutil.copy(folder / "model.safetensors", tmp_path)
-    with pytest.raises(InputError, match="could not be loaded"):
-        Causal.Config(model=str(tmp_path)).build(tokenizer_object=TOKENIZER)
-
-
-def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path: Path, folder: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    weights = load_file(folder / "model.safetensors")
-    del weights["model.layers.1.mlp.up_proj.weight"]
-    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
-    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
-    with pytest.raises(PartError, match=r"lacks 1 of this model's weights.*up_proj"):
-        Causal.Config(model=str(tmp_path)).build(tokenizer_object=TOKENIZER)
 
 
 def test_one_long_text_does_not_turn_the_positions_of_the_others_in_its_pack() -> None:

@@ -18,10 +18,11 @@ from isthmus.core.model.layers import Layers
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.errors import InputError, PartError
 from isthmus.plugins.llms.seq2seq import Seq2Seq
-from isthmus.testing import check_llm, tiny_tokenizer
+from isthmus.testing import check_llm
+from tests.oracles import relative
 from tests.plugins.llms.families import PADDED_PAIRS, PAIRS, T5
+from tests.plugins.llms.originals import TOKENIZER, ids, original
 
-TOKENIZER = tiny_tokenizer()
 FAMILIES = PAIRS | PADDED_PAIRS
 SOURCES, TARGETS = Segments((7, 21, 1, 19)), Segments((4, 2, 9, 5))
 
@@ -31,29 +32,11 @@ def build(family: str = "t5", seed: int = 0, **fields: Any) -> Seq2Seq:
     return drawn_from(config, "llm", seed, {"tokenizer_object": TOKENIZER}).eval()
 
 
-def original(llm: Seq2Seq) -> Any:
-    """transformers' own model with the same weights, on its plainest attention."""
-    config = copy.deepcopy(llm.model.config)
-    config._attn_implementation = "eager"
-    model = AutoModelForSeq2SeqLM.from_config(config, attn_implementation="eager").eval()
-    model.load_state_dict(llm.model.state_dict())
-    return model
-
-
-def ids(count: int, seed: int = 0) -> Tensor:
-    torch.manual_seed(count + seed)
-    return torch.randint(3, len(TOKENIZER), (count,))
-
-
-def relative(found: Tensor, wanted: Tensor) -> float:
-    return ((found - wanted).norm() / wanted.norm()).item()
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_pairs_have_the_logits_and_gradients_of_each_pair_run_alone(family: str) -> None:
     llm = build(family)
     assert llm.ragged == (family in PAIRS)
-    theirs = original(llm)
+    theirs = original(llm, AutoModelForSeq2SeqLM)
     read = torch.randn(SOURCES.offsets[-1], llm.dim)
     said = llm.embed_answer(ids(TARGETS.offsets[-1])).detach()
     ours = [each.clone().requires_grad_() for each in (read, said)]
@@ -78,7 +61,7 @@ def test_pairs_have_the_logits_and_gradients_of_each_pair_run_alone(family: str)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_answers_are_those_of_transformers_own_generate(family: str) -> None:
     llm = build(family)
-    theirs = original(llm)
+    theirs = original(llm, AutoModelForSeq2SeqLM)
     texts = [ids(9), ids(4), ids(1)]
     nowhere = torch.empty(0, dtype=torch.long)
     prompts = [Prompt(text, nowhere) for text in texts]
@@ -106,7 +89,7 @@ def test_a_forced_first_word_comes_before_every_answer_and_is_not_part_of_it() -
     settings = Settings(max_new_tokens=8)
     prompts = [Prompt(text, torch.empty(0, dtype=torch.long))]
     (answer,) = generate(VisionLanguageModel(llm=llm), prompts, settings, Stops())
-    wanted = original(llm).generate(
+    wanted = original(llm, AutoModelForSeq2SeqLM).generate(
         input_ids=text[None], max_new_tokens=9, do_sample=False, num_beams=1, eos_token_id=None,
         pad_token_id=0, decoder_start_token_id=2, forced_bos_token_id=1, forced_eos_token_id=None,
     )  # fmt: skip
@@ -161,7 +144,7 @@ def test_a_family_with_local_layers_runs_padded_and_is_right() -> None:
     llm = Seq2Seq.Config(config=config).build(tokenizer_object=TOKENIZER).eval()
     assert not llm.ragged
     check_llm(llm.config, tokenizer_object=TOKENIZER)
-    source, target, theirs = ids(9), ids(6), original(llm)
+    source, target, theirs = ids(9), ids(6), original(llm, AutoModelForSeq2SeqLM)
     with torch.no_grad():
         for head in (llm.model.lm_head, theirs.lm_head):
             head.out_proj.weight.mul_(1000)  # far into the soft cap
