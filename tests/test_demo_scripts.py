@@ -16,7 +16,7 @@ from tests.demo_scripts import DEMO, imported
 
 @pytest.fixture(scope="module")
 def scripts() -> Iterator[SimpleNamespace]:
-    with imported("blip2", "variants", "digits") as modules:
+    with imported("matching", "variants", "digits") as modules:
         yield modules
 
 
@@ -28,7 +28,7 @@ def test_a_caption_is_right_when_it_says_all_and_nothing_else(scripts) -> None:
 
     def right(said: str) -> float:
         answers = [json.dumps({"question_id": "a", "text": said})]
-        return scripts.blip2.exactly_right(answers, truth)
+        return scripts.matching.exactly_right(answers, truth)
 
     assert right("7 southeast blue, 3 red northwest") == 0.5  # the other one has no answer
     for wrong in (
@@ -42,12 +42,12 @@ def test_a_caption_is_right_when_it_says_all_and_nothing_else(scripts) -> None:
 
 
 def test_every_caption_of_a_scene_is_right(scripts) -> None:
-    blip2, digits = scripts.blip2, scripts.digits
+    matching, digits = scripts.matching, scripts.digits
     seen, _ = digits.split_scans(0)
     rng = random.Random(0)
     for number in range(20):
         scene = digits.make_scene(str(number), seen, rng)
-        assert all(blip2.told(said) == blip2.shown(scene) for said in scene.captions(rng))
+        assert all(matching.told(said) == matching.shown(scene) for said in scene.captions(rng))
 
 
 def test_every_variant_is_a_run_of_the_parts_it_is_named_for(scripts) -> None:

@@ -6,7 +6,7 @@ BLIP's miniature, which has learnt from captions of other scenes, writes a capti
 picture, and says which ones of both kinds belong to it (CapFilt: Li et al. 2022, arXiv:2201.12086).
 Two of its like then learn from nothing, with equal steps: one from the noisy captions, one from
 what CapFilt kept. Both are measured on scans that nobody has seen. Where the teacher's folder has
-no run, blip2.py is run first; what is finished is not done again.
+no run, matching.py is run first; what is finished is not done again.
 """
 
 from __future__ import annotations
@@ -66,8 +66,7 @@ def write(folder: Path, seed: int) -> None:
 def teach(folder: Path, seed: int) -> None:
     """Train BLIP's miniature, unless there is one."""
     if not (folder / "run").exists():
-        script = [sys.executable, str(HERE / "blip2.py"), "--recipe", "blip"]
-        script += ["--folder", str(folder)]
+        script = [sys.executable, str(HERE / "matching.py"), "blip", "--folder", str(folder)]
         if code := subprocess.run([*script, "--seed", str(seed)]).returncode:
             sys.exit(code)
 
@@ -118,7 +117,7 @@ def main() -> None:
     """Data, teacher, CapFilt, two models from nothing, what they came to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("demo-capfilt"))
-    parser.add_argument("--teacher", type=Path, default=Path("demo-blip2"), help="as of blip2.py")
+    parser.add_argument("--teacher", type=Path, default=Path("demo-blip"), help="as of matching.py")
     parser.add_argument("--seed", type=int, default=0, help="of the scenes, and of the teacher")
     given = parser.parse_args()
     folder, teacher = given.folder.resolve(), given.teacher.resolve()

@@ -1,12 +1,11 @@
-"""BLIP-2 in miniature: a Q-Former learns to represent scenes of digits, then to speak by an LLM.
-Or BLIP: a MED learns to compare, to match and to write them at once.
+"""Systems in miniature that learn which pictures and captions belong together: ALBEF, BLIP, BLIP-2.
 
-    python examples/demo/blip2.py [--recipe blip2] [--folder demo-blip2] [--seed 0]
+    python examples/demo/matching.py blip2 [--folder demo-blip2] [--seed 0]
         [--set stages.0.steps=300]
 
 Captions are of scenes as in the demo; those that it is measured on are made of scans that no stage
-has seen. What is printed is the validation of each stage, by the run itself, and how many of the
-captions that it then writes of held-out scenes say all that is there, and nothing else.
+has seen. What is printed is the validation of each stage, by the run itself, and, of what writes,
+how many of the captions of held-out scenes say all that is there, and nothing else.
 """
 
 from __future__ import annotations
@@ -24,11 +23,12 @@ from jobs import isthmus
 from scenes import BRIEF, record
 
 HERE = Path(__file__).resolve().parent
+RECIPES = ("albef", "blip", "blip2")
 SCENES, HELD_OUT = 8000, 512
 SAID = (
     *("val_itc_image_to_text", "val_itc_text_to_image", "val_itm_accuracy"),
     *("val_image_to_text_recall_at_1", "val_text_to_image_recall_at_1", "val_itg_token_accuracy"),
-    *("val_loss", "grounding"),
+    *("val_mlm_accuracy", "val_loss", "grounding"),
 )
 """What is printed of a validation. `val_itc_...` is retrieval within a batch of 128."""
 LONGEST = 64
@@ -76,10 +76,20 @@ def exactly_right(answers: Iterable[str], truth: dict[str, list[list[str]]]) -> 
     return sum(told(row["text"]) == truth[row["question_id"]] for row in rows) / len(truth)
 
 
+def caption(run: Path, data: Path) -> float:
+    """Have a run write captions of what is held out; returns the share that is exactly right."""
+    asked = ("--questions", str(data / "questions.jsonl"), "--images", str(data / "images"))
+    sizes = ("--batch-size", "64", "--max-new-tokens", str(LONGEST))
+    answers = run / "captions.jsonl"
+    isthmus("generate", "--model", str(run), *asked, "--out", str(answers), *sizes)
+    truth = json.loads((data / "shown.json").read_text())
+    return exactly_right(answers.read_text().splitlines(), truth)
+
+
 def main() -> None:
     """Data, the stages, captions of held-out scenes, and what they came to."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", default="blip2", help="blip2 or blip, or another beside it")
+    parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("--folder", type=Path, help="absent, `demo-` and the recipe")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], help="as of `isthmus train`")
@@ -88,8 +98,9 @@ def main() -> None:
     data, out = folder / "data", folder / "run"
     write(data, given.seed)
     recipe = HERE / f"{given.recipe}.yaml"
+    planned = yaml.safe_load(recipe.read_text())
     options = [f"seed={given.seed}", *given.set]
-    for number in range(len(yaml.safe_load(recipe.read_text())["stages"])):
+    for number in range(len(planned["stages"])):
         for part in ("", "validation."):
             name = "test_captions" if part else "captions"
             place = f"stages.{number}.{part}data.0"
@@ -97,20 +108,16 @@ def main() -> None:
             options.append(f"{place}.images={(data / 'images').resolve()}")
     settings = [word for each in options for word in ("--set", each)]
     isthmus("train", str(recipe), "--out", str(out), *settings)
-    asked = ("--questions", str(data / "questions.jsonl"), "--images", str(data / "images"))
-    answers = out / "captions.jsonl"
-    sizes = ("--batch-size", "64", "--max-new-tokens", str(LONGEST))
-    isthmus("generate", "--model", str(out), *asked, "--out", str(answers), *sizes)
-
+    writes = "llm" in planned["model"]
+    right = caption(out, data) if writes else 0.0
     for line in (out / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
         if "val_loss" in row:
             said = ", ".join(f"{name} {row[name]:.3f}" for name in SAID if name in row)
             print(f"{row['stage']}, step {row['step']}: {said}")
-    truth = json.loads((data / "shown.json").read_text())
-    right = exactly_right(answers.read_text().splitlines(), truth)
+    if writes:
+        print(f"captions of {HELD_OUT} held-out scenes that are exactly right: {right:.1%}")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(f"captions of {len(truth)} held-out scenes that are exactly right: {right:.1%}")
     print(f"CPU time: {(used.ru_utime + used.ru_stime) / 60:.1f} minutes")
 
 
