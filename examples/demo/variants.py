@@ -3,8 +3,8 @@ InstructBLIP's Q-Former.
 
     python examples/demo/variants.py llava-next [--folder demo-variants] [--seed 0] [--set ...]
 
-The data and the questions are those of demo.yaml, and so are the stages, half as long; the parts
-are changed by `--set`, as VARIANTS says. Printed are the right answers to questions about scenes
+The data, the stages and the questions are those of demo.yaml; the parts are changed by `--set`, as
+VARIANTS says. Printed are the right answers to questions about scenes
 made of scans that no stage has seen, by type of question, and the CPU time that training took.
 """
 
@@ -14,11 +14,9 @@ import argparse
 import json
 from pathlib import Path
 
-from demodata import HERE, QUESTIONS, data_at, make_data
+from demodata import HERE, QUESTIONS, data_at, make_data, planned
 from jobs import Job, console, isthmus, run_jobs, settings
 
-STEPS = (850, 50, 325)
-"""Of the stages: pretrain, align, instruct."""
 SMALL = (
     "{type: clip, layer: -1, preprocess: resize, config: {hidden_size: 128, intermediate_size: 512,"
     " num_hidden_layers: 3, num_attention_heads: 4, image_size: %d, patch_size: 16}}"
@@ -55,12 +53,12 @@ VARIANTS["instructblip-deaf"] = (  # the same Q-Former, which reads nothing
 
 def train(name: str, folder: Path, seed: int, more: list[str]) -> float | None:
     """All stages; returns the CPU seconds that they took, where none was killed."""
-    steps = {f"stages.{number}.steps": count for number, count in enumerate(STEPS)}
-    places = [f"{place}={value}" for place, value in {"seed": seed, **steps}.items()]
-    options = [word for each in (*places, *VARIANTS[name], *more) for word in ("--set", each)]
+    changes = (f"seed={seed}", *VARIANTS[name], *more)
+    options = [word for each in changes for word in ("--set", each)]
     config = str(HERE / "demo.yaml")
     log = folder / f"train-{name}.log"
-    job = Job(log, folder / name, sum(STEPS), "train", config, *data_at(folder), *options)
+    steps = sum(stage.steps for stage in planned().stages)
+    job = Job(log, folder / name, steps, "train", config, *data_at(folder), *options)
     run_jobs([job], at_once=1)
     return job.cost.cpu_seconds
 
