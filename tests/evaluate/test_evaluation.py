@@ -4,7 +4,6 @@ evaluation that was stopped ends as one that was not."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,19 @@ import pytest
 from PIL import Image
 
 from isthmus.core.assistant import load as load_assistant
-from isthmus.core.chat import Journal
-from isthmus.core.config import load
-from isthmus.core.contracts import JudgedBenchmark, Question, Reply
+from isthmus.core.contracts import Question
 from isthmus.errors import ConfigError, DataError, InputError
 from isthmus.evaluate.choice import chosen, others
-from isthmus.evaluate.config import EvaluationConfig
 from isthmus.evaluate.evaluation import Evaluation
-from isthmus.evaluate.judging import Jury
-from tests.evaluate.bench import jury_of, says
+from tests.evaluate.colours import COLOURS, LENGTH, LOOKS, carry_out, config, paint, texts
 from tests.evaluate.toys import write_lines
-from tests.loopback import loopback
-from tests.tiny_run import MODEL, save_tiny_run
-
-COLOURS = ("red", "blue", "white", "black")
-LENGTH = 6
-LOOKS = MODEL | {"connector": {"type": "linear"}}
+from tests.tiny_run import save_tiny_run
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`one` and `two`, whose weights differ, and `blind`, which sees grey alone."""
     folder = tmp_path_factory.mktemp("models")
-    # Of tiny models that nothing was taught, these look at pictures most.
     save_tiny_run(folder / "one", LOOKS)
     save_tiny_run(folder / "two", LOOKS, seed=2)
     save_tiny_run(folder / "blind", LOOKS, blind=True)
@@ -50,31 +39,8 @@ def data(tmp_path: Path) -> Path:
         for more, text in enumerate(("What is in the picture?", f"Is it {colour}?"))
     ]
     rows.append({"question_id": "words", "text": "What is a cat?", "answer": "an animal"})
-    for at, colour in enumerate(COLOURS):
-        Image.new("RGB", (9 + at, 9), colour).save(tmp_path / f"{colour}.png")
+    paint(tmp_path)
     return write_lines(tmp_path / "questions.jsonl", rows)
-
-
-def config(home: Path, data: Path, *names: str, **settings: Any) -> EvaluationConfig:
-    values = {
-        "models": {name: str(home / name) for name in names or ("one",)},
-        "benchmarks": {"colours": {"type": "exact_match", "data": str(data)}},
-        "out": str(data.parent / "out"),
-        "batch_size": 4,
-        "generation": {"max_new_tokens": LENGTH},
-    }
-    return load(EvaluationConfig, values | settings)
-
-
-def carry_out(settings: EvaluationConfig) -> Evaluation:
-    evaluation = Evaluation(settings)
-    assert sum(count for count, _ in evaluation.answer("cpu")) <= evaluation.total
-    return evaluation
-
-
-def texts(settings: EvaluationConfig, file: str, model: str = "one") -> dict[Any, str]:
-    lines = (settings.out / model / "colours" / file).read_text().splitlines()
-    return {row["question_id"]: row["text"] for row in map(json.loads, lines)}
 
 
 def replies(models: Path, data: Path, pictures: Any, **settings: Any) -> dict[Any, str]:
@@ -259,83 +225,3 @@ def test_chosen_questions_are_the_same_in_any_order_and_for_any_number() -> None
     assert chosen(questions, None) == chosen(questions, 100) == list(range(100))
     # Not every third or tenth: kinds of questions mostly come in turns.
     assert len({at % 3 for at in chosen(questions, 10)}) == 3
-
-
-def judged_by_length(
-    benchmark: JudgedBenchmark, questions: Sequence[Question], answers: Sequence[Reply], file: Path
-) -> None:
-    """A judge who likes long answers, and fails on the first question."""
-    rows = []
-    for number, (question, answer) in enumerate(zip(questions, answers, strict=True)):
-        row = {"question_id": question.id, "answer_id": answer.fields["answer_id"]}
-        grade = min(1.0, len(answer.text) / 20)
-        rows.append(row if number == 0 else {**row, "content": f"{grade:.2f}"})
-    write_lines(file, rows)
-
-
-def test_answers_that_need_a_judge_wait_for_one(models: Path, data: Path) -> None:
-    rows = {
-        f"v1_{number}": {
-            "question": "What is in the picture?",
-            "answer": colour,
-            "imagename": f"{colour}.png",
-            "capability": ["rec"],
-        }
-        for number, colour in enumerate(COLOURS)
-    }
-    (data.parent / "mm-vet.json").write_text(json.dumps(rows))
-    (data.parent / "images").mkdir()
-    for colour in COLOURS:
-        (data.parent / f"{colour}.png").rename(data.parent / "images" / f"{colour}.png")
-    benchmark = {"type": "mm_vet", "data": str(data.parent / "mm-vet.json")}
-    settings = config(models, data, benchmarks={"colours": benchmark}, controls=["blank"])
-    evaluation = carry_out(settings)
-    (section,) = evaluation.results()
-    place = settings.out / "one" / "colours"
-    assert section.entries[0].scores is None
-    assert sorted(file.name for file in place.iterdir()) == ["answers-blank.jsonl", "answers.jsonl"]
-
-    evaluation.judge(judged_by_length)
-    (section,) = evaluation.results()
-    scores = json.loads((place / "scores.json").read_text())
-    lengths = [min(1.0, len(text) / 20) for text in texts(settings, "answers.jsonl").values()]
-    grades = [float(f"{length:.2f}") for length in lengths[1:]]
-    assert scores["score"] == pytest.approx(100 * sum(grades) / 3)
-    assert scores["missing"] == ["v1_0"]
-    assert scores["controls"]["blank"]["n_valid"] == 3
-
-    reviews = (place / "reviews.jsonl").read_text()
-    (place / "reviews.jsonl").write_text(reviews.replace('"answer_id": "', '"answer_id": "x'))
-    with pytest.raises(DataError, match="review of another answer to question v1_0"):
-        evaluation.results()
-
-
-def test_a_jury_is_a_judge_of_what_was_answered(models: Path, data: Path) -> None:
-    rows = {
-        f"v1_{number}": {
-            "question": "What?",
-            "answer": colour,
-            "imagename": f"{colour}.png",
-            "capability": ["rec"],
-        }
-        for number, colour in enumerate(COLOURS)
-    }
-    (data.parent / "mm-vet.json").write_text(json.dumps(rows))
-    (data.parent / "images").symlink_to(data.parent)
-    benchmark = {"type": "mm_vet", "data": str(data.parent / "mm-vet.json")}
-    evaluation = carry_out(config(models, data, benchmarks={"colours": benchmark}))
-    with (
-        loopback(lambda asked: says(asked, "0.5")) as server,
-        Journal(data.parent / "journal.sqlite") as journal,
-    ):
-        evaluation.judge(Jury(jury_of(server.url), journal))
-        (section,) = evaluation.results()
-    (entry,) = section.entries
-    assert entry.scores is not None
-    assert entry.scores.by == {"rec": 50, "total": 50}
-    assert {
-        name: looked.scores.score for name, looked in entry.controls.items() if looked.scores
-    } == {
-        "blank": 50,
-        "shuffled": 50,
-    }

@@ -1,7 +1,8 @@
-"""Pictures with noisy texts, a captioner and a filter of random weights."""
+"""Pictures with noisy texts, a captioner and a filter of random weights, and what was rejected."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,7 @@ def save_filter(run: Path) -> Path:
     """A run that has come to the end of its first stage, which learnt to match."""
     torch.set_num_threads(1)
     model = _built({"encoder": ENCODER, "connector": QFORMER}, seed=2)
-    objective: Any = configs.validate_part("objective", MATCHING).build()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        objective.join(model)
+    objective = _joined(model, seed=3)
     objective.each[1].head.weight.data *= 4
     return _saved(run, model, 0, objective.state_dict())
 
@@ -65,15 +63,20 @@ def save_blip(run: Path) -> Path:
     """A BLIP: one stage, whose MED writes captions and tells which ones belong."""
     torch.set_num_threads(1)
     model = _built({"encoder": ENCODER, "llm": MED}, seed=4)
-    objective: Any = configs.validate_part("objective", MATCHING).build()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
-        objective.join(model)
-    return _saved(run, model, 0, objective.state_dict())
+    return _saved(run, model, 0, _joined(model, seed=5).state_dict())
 
 
 def _built(parts: dict[str, Any], seed: int) -> Any:
     return build_model(configs.load(ModelConfig, parts), texts=tiny_texts, seed=seed)
+
+
+def _joined(model: Any, seed: int) -> Any:
+    """What compares the model's pictures and texts, with heads of random weights."""
+    objective: Any = configs.validate_part("objective", MATCHING).build()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        objective.join(model)
+    return objective
 
 
 def _saved(run: Path, model: Any, stage: int, heads: Any) -> Path:
@@ -126,3 +129,8 @@ def config(
         "out": str(folder / "out"),
     }
     return configs.load(CapFiltConfig, made | settings)
+
+
+def rejected(folder: Path) -> list[dict[str, Any]]:
+    """The texts that were not kept, and why."""
+    return [json.loads(line) for line in (folder / "rejected.jsonl").read_text().split("\n")[:-1]]

@@ -1,4 +1,4 @@
-"""Listeners of a run for tests: what it said, and a crash in the middle of it."""
+"""Listeners of a run for tests: what it said and wrote, and a crash in the middle of it."""
 
 from __future__ import annotations
 
@@ -62,3 +62,8 @@ def metrics(out: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     timed = {"tokens_per_s", "samples_per_s", "seconds", "data_wait"}
     return [{k: v for k, v in line.items() if k not in timed} for line in lines]
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    """The files of weights in a checkpoint."""
+    return {file.name: file.read_bytes() for file in sorted((folder / "model").iterdir())}

@@ -26,9 +26,8 @@ from isthmus.core.train.opening import needed_parts, open_stages
 from isthmus.core.train.run import run
 from isthmus.errors import ConfigError, DataError, InputError, Interrupted
 from isthmus.evaluate.training import Evaluator
-from tests.core.train.listeners import Crash, Recorder, crash_at, metrics
+from tests.core.train.listeners import Crash, Recorder, crash_at, metrics, weights
 from tests.core.train.test_ranks import torchrun
-from tests.core.train.test_run import weights
 from tests.core.train.tiny import COLOURS, source, stage, tiny_run, write_data
 
 ALL = {"encoder": "full", "connector": "full", "llm": "full"}

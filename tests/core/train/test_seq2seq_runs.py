@@ -26,7 +26,7 @@ from isthmus.testing import (
     tiny_template,
     tiny_texts,
 )
-from tests.core.train.listeners import Crash, Recorder, crash_at, metrics
+from tests.core.train.listeners import Crash, Recorder, crash_at, metrics, weights
 from tests.core.train.step_gradients import gradients, setting
 from tests.core.train.test_ranks import close, torchrun
 from tests.core.train.tiny import CLIP, COLOURS, source, stage, tiny_run, write_data
@@ -49,10 +49,6 @@ ALL = {"encoder": "full", "connector": "full", "llm": "full"}
 
 def with_llm(name: str) -> dict[str, Any]:
     return {"encoder": CLIP, "connector": {"type": "linear"}, "llm": LLMS[name]}
-
-
-def weights(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted((folder / "model").iterdir())}
 
 
 @pytest.mark.parametrize("name", LLMS)
