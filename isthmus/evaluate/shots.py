@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.core.assistant.questions import Question
-from isthmus.core.contracts import Sample, Source
+from isthmus.core.contracts import Picture, Sample, Source
 from isthmus.core.data.images import picture_size
 from isthmus.errors import DataError
 from isthmus.evaluate.config import ShotsConfig
@@ -81,13 +81,14 @@ def _shows(sample: Sample, question: Question) -> bool:
     """Whether the example gives the question itself away."""
     if not question.images:
         return any(turn.text.strip() == question.text.strip() for turn in sample.turns)
-    shown = [picture for picture in sample.images if isinstance(picture, Path)]
-    return any(_same(one, other) for one in shown for other in question.images)
+    return any(_same(one, other) for one in sample.images for other in question.images)
 
 
-def _same(one: Path, other: Path) -> bool:
-    """Whether it is one picture, under whatever names."""
-    return one.is_file() and filecmp.cmp(one, other, shallow=False)
+def _same(one: Picture, other: Path) -> bool:
+    """Whether it is one picture, under whatever names; of one that is open that is not known."""
+    if isinstance(one, bytes):
+        return len(one) == other.stat().st_size and one == other.read_bytes()
+    return isinstance(one, Path) and one.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
 def open_shots(shots: Mapping[str, ShotsConfig]) -> dict[str, Shots]:

@@ -13,7 +13,7 @@ from PIL import Image
 from isthmus.core.assistant import load as load_assistant
 from isthmus.core.assistant.questions import Question
 from isthmus.core.config import load, validate_part
-from isthmus.core.contracts import ImageSlot
+from isthmus.core.contracts import ImageSlot, Sample, Turn
 from isthmus.errors import ConfigError, DataError
 from isthmus.evaluate.config import EvaluationConfig, ShotsConfig
 from isthmus.evaluate.evaluation import Evaluation
@@ -100,6 +100,19 @@ def test_a_question_is_never_its_own_example_under_whatever_name(data: Path) -> 
         assert drawn == {*COLOURS} - {own}
     with pytest.raises(DataError, match=r"needs 6 examples that .*, and 1 of them are not there"):
         shots(data.parent, 6).of(question)
+
+
+def test_a_picture_that_came_without_a_file_is_known_by_its_bytes(data: Path) -> None:
+    question, other = asked(data.parent)
+    held = (data.parent / "red.png").read_bytes()
+    samples = [
+        Sample("open", (Turn("user", ("red",)),), (held,)),
+        Sample("named", (Turn("user", ("red",)),), (data.parent / "blue.png",)),
+    ]
+    drawing = shots(data.parent, 1)
+    drawing.source = samples  # type: ignore[assignment]
+    assert [sample.id for sample in drawing.of(question)] == ["named"]
+    assert [sample.id for sample in drawing.of(other)] == ["open"]
 
 
 def test_words_alone_are_not_asked_twice(data: Path) -> None:

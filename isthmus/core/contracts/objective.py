@@ -286,6 +286,13 @@ class Objective(Part, nn.Module, ABC):
         before anything else. Raises PartError for a model that it cannot run on.
         """
 
+    def begin_as(self, learnt: Mapping[str, Tensor]) -> None:
+        """Asked after `join` in a stage that begins behind one with an objective of the same name:
+        take what that had `learnt`, its state, as far as it is of use here."""
+        own = {name: tensor.shape for name, tensor in self.state_dict().items()}
+        if own == {name: tensor.shape for name, tensor in learnt.items()}:
+            self.load_state_dict(dict(learnt))
+
     def after_step(self, model: Any) -> None:
         """Asked when the optimizer has moved the weights, which are as processes hold them."""
 

@@ -126,7 +126,7 @@ def unit(rows: Tensor) -> Tensor:
 
 
 class Temperature(nn.Module):
-    """A learned factor of similarities, which begins as `start` and is `most` at most."""
+    """A learned factor of similarities, which begins as `start` and is kept at `most` at most."""
 
     def __init__(self, start: float, most: float | None = None) -> None:
         super().__init__()
@@ -135,5 +135,11 @@ class Temperature(nn.Module):
 
     def forward(self) -> Tensor:
         """(1)"""
-        factor = self.log.exp()
-        return factor if self.most is None else factor.clamp(max=self.most)
+        return self.log.exp()
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        """After a step: no more than `most`. Cut off in `forward`, what has come there (a published
+        CLIP's has) would get no gradient, and never leave it again."""
+        if self.most is not None:
+            self.log.clamp_(max=math.log(self.most))

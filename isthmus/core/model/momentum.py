@@ -93,6 +93,11 @@ class Momentum(nn.Module):
         heads = dict(self.heads.items())
         return Copies(self._model[0], heads, share, self.queue, replace(batch, memo={}))
 
+    def copy_heads(self, heads: Mapping[str, nn.Module]) -> None:
+        """Begin anew as these are now, the model's parts left as they are."""
+        for name, copied in self.heads.items():
+            copied.load_state_dict(heads[name].state_dict())
+
     @torch.no_grad()
     def follow(self, model: VisionLanguageModel, heads: Mapping[str, nn.Module]) -> None:
         """Move towards what has been learnt; after every step of the optimizer, on weights as
@@ -103,7 +108,7 @@ class Momentum(nn.Module):
         pairs += [(copied, heads[name]) for name, copied in self.heads.items()]
         for copied, learnt in pairs:
             for own, now in zip(copied.parameters(), learnt.parameters(), strict=True):
-                own.mul_(self.config.rate).add_(now.detach(), alpha=1 - self.config.rate)
+                own.lerp_(now.detach(), 1 - self.config.rate)  # which leaves equal ones as they are
             for mine, its in zip(copied.buffers(), learnt.buffers(), strict=True):
                 mine.copy_(its)
 

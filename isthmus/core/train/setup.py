@@ -50,9 +50,7 @@ def join(session: Session, stage: OpenStage, fresh: bool) -> None:
     seed_draws(derive(session.settings.seed, "objective", stage.index))
     objective.join(session.model)
     if fresh and session.heads and session.heads[0] == objective.name:
-        own, learnt = objective.state_dict(), session.heads[1]
-        if {n: t.shape for n, t in own.items()} == {n: t.shape for n, t in learnt.items()}:
-            objective.load_state_dict(learnt)
+        objective.begin_as(session.heads[1])
 
 
 def make_preparer(session: Session, stage: OpenStage) -> Preparer:

@@ -32,6 +32,9 @@ class ClipLoss(TwoTowers, name="clip"):
     def make(self) -> None:
         self.scale = Temperature(1 / self.config.temperature, 1 / self.config.sharpest)
 
+    def after_step(self, model: Any) -> None:
+        self.scale.keep()
+
     def preparer(self, tools: Tools) -> Preparer:
         return MatchPreparer(tools, "text_encoder")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -55,6 +55,9 @@ class DirectPreference(Objective, name="dpo"):
                 "objective dpo: its reference is the model without adapters, so that all that "
                 f"learns must be adapters, and {found}; write `train: {{llm: lora}}` alone"
             )
+
+    def begin_as(self, learnt: Mapping[str, Tensor]) -> None:
+        """Nothing: that a stage has begun is not true of the next one."""
 
     def preparer(self, tools: Tools) -> Preparer:
         return PreferencePreparer(tools)

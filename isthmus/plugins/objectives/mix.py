@@ -96,7 +96,17 @@ class Mix(Objective, name="mix"):
     def _asking(self) -> dict[str, AsksCopies]:
         return {each.name: each for each in self.each if isinstance(each, AsksCopies)}
 
+    def begin_as(self, learnt: Mapping[str, Tensor]) -> None:
+        for objective in self.each:
+            place = f"of.{objective.name}."
+            own = {key.removeprefix(place): t for key, t in learnt.items() if key.startswith(place)}
+            objective.begin_as(own)
+        if self.momentum is not None:
+            self.momentum.copy_heads(self._asking)
+
     def after_step(self, model: Any) -> None:
+        for objective in self.each:
+            objective.after_step(model)
         if self.momentum is not None:
             self.momentum.follow(model, self._asking)
 

@@ -20,7 +20,7 @@ from isthmus.core.train.config import RunConfig
 from isthmus.core.train.lines import read_lines
 from isthmus.core.train.run import run
 from isthmus.errors import ConfigError, PartError
-from tests.core.train.match_gradients import MIX, QFORMER, TOWERS
+from tests.core.train.match_gradients import ALBEF, MIX, MOMENTUM, QFORMER, TOWERS
 from tests.core.train.tiny import CLIP, LLAMA, source, stage, tiny_run, write_data
 
 MODEL = {"encoder": CLIP, "connector": QFORMER, "llm": LLAMA}
@@ -97,6 +97,39 @@ def test_the_next_stage_with_the_same_objective_goes_on_with_its_heads(tmp_path:
     wanted = load(tmp_path / "run" / "checkpoints" / "01-small-000002").objective()
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[name], wanted[name]) for name in found)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "train"),
+    [
+        ({"momentum": {"queue": 4}}, {}, ["encoder", "text_encoder"]),
+        ({}, {"momentum": {}}, ["encoder", "text_encoder"]),
+        ({"momentum": {}}, {"momentum": {}}, ["text_encoder"]),
+        ({}, {"of": MOMENTUM[:2]}, ["encoder", "text_encoder"]),
+    ],
+    ids=["copies end", "copies begin", "fewer parts learn", "fewer objectives"],
+)
+def test_heads_of_a_mix_are_handed_over_whatever_copies_it_has(
+    tmp_path: Path, before: dict[str, Any], after: dict[str, Any], train: list[str]
+):
+    write_data(tmp_path, 16)
+    mix = {"type": "mix", "of": MOMENTUM}
+    whole = {"train": {"encoder": "full", "text_encoder": "full"}, "objective": mix | before}
+    rest = {"train": dict.fromkeys(train, "full"), "objective": mix | after}
+    rest["optimizer"] = {"lr": 1e-30}
+    stages = [
+        stage(tmp_path, name="a", steps=2, **whole),
+        stage(tmp_path, name="b", steps=1, **rest),
+    ]
+    found = load(run(tiny_run(tmp_path, *stages, model=ALBEF))).objective()
+    wanted = load(tmp_path / "run" / "checkpoints" / "01-a-000002").objective()
+    heads = [name for name in found if name.startswith("of.")]
+    assert heads
+    assert all(torch.equal(found[name], wanted[name]) for name in heads)
+    for name in found:  # copies begin as what was learnt by then
+        place = name.removeprefix("momentum.heads.")
+        if place != name:
+            torch.testing.assert_close(found[name], wanted[f"of.{place}"])
 
 
 def test_validation_has_the_objectives_own_metrics(tmp_path: Path):

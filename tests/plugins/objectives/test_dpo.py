@@ -110,6 +110,19 @@ def test_adapters_of_an_earlier_stage_are_no_beginning(model: Any):
         objective(model, batch)
 
 
+def test_that_one_stage_began_rightly_says_nothing_of_the_next(model: Any):
+    first: Any = create("objective", "dpo")
+    first.join(model)
+    first.fresh.zero_()
+    stray(model)
+    objective: Any = create("objective", "dpo")
+    objective.join(model)
+    objective.begin_as(first.state_dict())
+    preparer = objective.preparer(model.tools(create("template", "vicuna_v1")))
+    with pytest.raises(PartError, match="the adapters have learnt in an earlier stage"):
+        objective(model, preparer.collate([preparer.prepare(samples()[0])]))
+
+
 def test_what_learns_beside_adapters_is_refused(model: Any):
     model.connector.requires_grad_(True)
     with pytest.raises(PartError, match=r"'connector\.\S+' learns by itself"):

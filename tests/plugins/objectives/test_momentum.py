@@ -119,6 +119,17 @@ def test_copies_are_the_running_mean_of_what_was_learnt():
     assert int(own.steps) == 4
 
 
+def test_copies_of_what_does_not_learn_keep_every_bit():
+    model, mix = albef()
+    frozen = model.text_encoder.bert.blocks[0].requires_grad_(False)
+    before = [p.clone() for p in frozen.parameters()]
+    for step in range(3):
+        moved(model, step)
+        mix.after_step(model)
+    copied = mix.momentum.parts["text_encoder"].bert.blocks[0]
+    assert all(torch.equal(*pair) for pair in zip(copied.parameters(), before, strict=True))
+
+
 def test_contrast_learns_what_the_copies_find_likely_and_from_earlier_matches():
     model, mix = albef(queue=6)
     earlier = [batch(1), batch(2), batch(3)]

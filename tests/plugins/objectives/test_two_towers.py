@@ -103,6 +103,19 @@ def test_clip_has_loss_and_gradients_of_transformers(clip: tuple[CLIPModel, str]
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+def test_the_temperature_goes_on_learning_where_it_may_be_no_sharper(clip: tuple[CLIPModel, str]):
+    model = towers("clip", clip[1])
+    of: Any = [{"type": "clip", "dim": 10, "sharpest": 0.02}, {"type": "siglip", "dim": 10}]
+    mix: Any = validate_part("objective", {"type": "mix", "of": of}).build()
+    mix.join(model)
+    scale = mix.of["clip"].scale
+    scale.log.data.fill_(9.0)
+    mix.after_step(model)
+    assert float(scale().detach()) == pytest.approx(50)
+    mix.of["clip"](model, matches(images(model)[0], TEXTS)).sum.backward()
+    assert float(scale.log.grad) != 0
+
+
 def test_siglip_has_loss_and_gradients_of_transformers(siglip: tuple[SiglipModel, str]):
     whole, folder = siglip
     model = towers("siglip", folder)
