@@ -113,7 +113,7 @@ def test_adapters_of_an_earlier_stage_are_no_beginning(model: Any):
 def test_what_learns_beside_adapters_is_refused(model: Any):
     model.connector.requires_grad_(True)
     with pytest.raises(PartError, match=r"'connector\.\S+' learns by itself"):
-        create("objective", "dpo").join(model)
+        create("objective", "dpo").admit(model.parts())
 
 
 def test_sample_without_a_rejected_answer_is_left_out(model: Any):
