@@ -38,6 +38,14 @@ def test_example_is_valid_and_means_the_same_once_resolved(file: Path, tmp_path:
     assert load(class_of(file), resolved) == config
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(EXAMPLES)))
+def test_example_writes_below_where_one_stands(file: Path) -> None:
+    """`out` is no path from the YAML's folder, as those of data are."""
+    out = load(class_of(file), file).out  # type: ignore[attr-defined]
+    assert not out.is_absolute()
+    assert ".." not in out.parts
+
+
 def test_lora_recipe_has_the_published_rank_and_rates() -> None:
     stage = load(RunConfig, EXAMPLES / "llava-1.5-lora.yaml").stages[1]
     lora = stage.train["llm"]

@@ -10,10 +10,11 @@ from typing import Protocol
 from isthmus.core import checkpoint
 from isthmus.core.assistant import assistant_of, classifier_of, is_blind
 from isthmus.core.assistant.asking import Answerer
+from isthmus.core.checkpoint import Checkpoint
 from isthmus.core.config import dump
 from isthmus.core.contracts import JudgedBenchmark, Question, Reply
 from isthmus.core.lock import folder_lock
-from isthmus.errors import InputError
+from isthmus.errors import CheckpointError, InputError
 from isthmus.evaluate.config import EvaluationConfig
 from isthmus.evaluate.exam import open_exams
 from isthmus.evaluate.folder import (
@@ -57,7 +58,7 @@ class Evaluation:
         self.config = config
         self.exams = open_exams(config.benchmarks, config.max_questions)
         shots = open_shots(config.shots)
-        self.models = {name: checkpoint.load(folder) for name, folder in config.models.items()}
+        self.models = {name: _opened(name, folder) for name, folder in config.models.items()}
         self.notes = [
             f"skipped a checkpoint: {line}"
             for opened in self.models.values()
@@ -123,6 +124,13 @@ class Evaluation:
         sections = [read_section(exam, self.config) for exam in self.exams]
         write_scores(self.config.out, sections)
         return sections
+
+
+def _opened(name: str, folder: Path) -> Checkpoint:
+    try:
+        return checkpoint.load(folder)
+    except CheckpointError as error:
+        raise CheckpointError(f"models.{name}: {error}") from error
 
 
 def write_scores(out: Path, sections: Sequence[Section]) -> None:

@@ -88,7 +88,8 @@ def task_of(
         raise DataError(
             f"models.{model}: it has no llm, and chooses the option that is nearest to a picture; "
             f"question {lost.id!r:.60} of benchmarks.{exam.name} has {len(lost.options)} options "
-            f"and {len(lost.images)} pictures"
+            f"and {len(lost.images)} pictures. Give it `options` and one picture, or take a model "
+            "with an llm"
         )
     place = place_of(config.out, model, exam.name)
     file = AnswerFile(answer_file(place, variant), questions, name_of(opened.folder), metadata)

@@ -209,7 +209,7 @@ def test_what_cannot_be_asked_is_said_before_anything_is_written(models: Path, d
     missing = {"type": "exact_match", "data": "nowhere"}
     with pytest.raises(DataError, match=r"benchmarks\.b: .*nowhere(.|\n)*benchmarks\.c"):
         Evaluation(config(models, data, benchmarks={"b": missing, "c": missing}))
-    with pytest.raises(InputError, match="no such folder"):
+    with pytest.raises(InputError, match=r"models\.x: .*no such folder"):
         Evaluation(config(models, data, models={"x": "nowhere"}))
     assert not (data.parent / "out").exists()
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from isthmus.core.config import validate_part
+from isthmus.core import checkpoint
+from isthmus.core.config import parse, validate_part
 from isthmus.errors import ConfigError, InputError
-from isthmus.synthesize.capfilt import CapFiltConfig, capfilt
+from isthmus.synthesize.capfilt import CapFiltConfig, capfilt, work
 from isthmus.synthesize.capfilt.work import Models
 from isthmus.synthesize.folder import load_config
 from tests.synthesize.capfilt_toys import (
@@ -108,6 +111,20 @@ def test_filter_without_a_head_names_the_checkpoint_that_has_one(models: Path, t
     made = config(tmp_path, models, filter={"model": str(run)})
     with pytest.raises(InputError, match=r"'speak' learnt by lm.*checkpoints/01-represent-000001"):
         capfilt(made)
+
+
+def test_captioner_that_was_never_asked_is_refused_before_anything_is_written(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    opened = checkpoint.load(models / "captioner")
+    run: dict[str, Any] = json.loads(json.dumps(parse(opened.run).values))
+    for each in (run, *run["stages"]):
+        each.pop("template", None)
+    mute = replace(opened, run=json.dumps(run))
+    monkeypatch.setattr(work, "load", lambda folder: mute)
+    with pytest.raises(InputError, match=r"captioner\.model: .*names no template"):
+        capfilt(config(tmp_path, models))
+    assert not (tmp_path / "out").exists()
 
 
 def test_settings_that_mean_nothing_are_refused(models: Path, tmp_path: Path):

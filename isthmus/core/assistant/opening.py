@@ -40,8 +40,7 @@ def assistant_of(
     opened: Checkpoint, device: str | None = None, dtype: torch.dtype | None = None
 ) -> Assistant:
     """The assistant in a checkpoint that is open already; see `load`."""
-    run = _run(opened)
-    template = _template(opened, run)
+    template, run = template_of(opened), _run(opened)
     place = device_of(device)
     model = placed(opened.model(), place, dtype or dtype_of(run, place))
     return Assistant(model, template, is_blind(opened), name_of(opened.folder))
@@ -76,6 +75,28 @@ def classifier_of(
     return Classifier(model.to(place), objective.to(place), prompts, is_blind(opened))
 
 
+def template_of(opened: Checkpoint) -> Template:
+    """The template that the model answers by: that of the stage which the checkpoint was saved in,
+    or else the run's. Raises CheckpointError where it cannot answer, before a weight is read."""
+    if opened.config.llm is None:
+        parts = ", ".join(name for name, _ in opened.config.parts())
+        raise CheckpointError(
+            f"{opened.folder}: it has no llm that could answer, but {parts}; give a checkpoint of "
+            "a stage that has one. (`isthmus evaluate` lets a model that learnt by `clip` or "
+            "`siglip` choose among options)"
+        )
+    run = _run(opened)
+    written = _stage(opened, run).get("template") or run.get("template")
+    if not written:
+        raise CheckpointError(
+            f"{opened.folder}: run.yaml names no template, so this model was not taught to answer; "
+            "give a checkpoint of a stage that had one, or train one with `template:`"
+        )
+    fields = {"type": written} if isinstance(written, str) else written
+    template: Template = configs.validate_part("template", fields).build()
+    return template
+
+
 def is_blind(opened: Checkpoint) -> bool:
     """Whether its run was on grey pictures alone, so that the assistant sees grey, too."""
     return _run(opened).get("blind") is True
@@ -103,19 +124,6 @@ def _stage(opened: Checkpoint, run: Mapping[str, Any]) -> Mapping[str, Any]:
             f"{opened.folder}: trainer.json counts more stages than run.yaml has"
         ) from None
     return stage
-
-
-def _template(opened: Checkpoint, run: Mapping[str, Any]) -> Template:
-    """That of the stage which the checkpoint was saved in, or else the run's."""
-    stage = _stage(opened, run)
-    written = stage.get("template") or run.get("template")
-    if not written:
-        raise CheckpointError(
-            f"{opened.folder}: run.yaml names no template, so this model was not taught to answer"
-        )
-    fields = {"type": written} if isinstance(written, str) else written
-    template: Template = configs.validate_part("template", fields).build()
-    return template
 
 
 def device_of(name: str | None) -> torch.device:

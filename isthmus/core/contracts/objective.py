@@ -293,6 +293,13 @@ class Objective(Part, nn.Module, ABC):
         if own == {name: tensor.shape for name, tensor in learnt.items()}:
             self.load_state_dict(dict(learnt))
 
+    def admit(self, parts: Mapping[str, nn.Module]) -> None:
+        """Raise PartError where what learns in these parts is nothing that it can be learnt by.
+
+        Asked when its stage begins, and before the run does, of parts on the meta device: by then
+        there are names and shapes, and no numbers.
+        """
+
     def after_step(self, model: Any) -> None:
         """Asked when the optimizer has moved the weights, which are as processes hold them."""
 

@@ -21,6 +21,7 @@ from isthmus.core.train.lines import LineFile
 from isthmus.core.train.opening import OpenStage, needed_parts, open_stages, texts
 from isthmus.core.train.parallel import Parallel
 from isthmus.core.train.progress import LEDGER, SKIPPED, MetricsFile, Trackers, steps_over
+from isthmus.core.train.rehearsal import rehearse
 from isthmus.core.train.session import Session
 from isthmus.core.train.signals import stop_on_signals
 from isthmus.core.train.stage import Stage
@@ -59,6 +60,7 @@ def run(
         warm = WarmStart(settings)
         model, history = parallel.main_first(lambda: _model(settings, stages, start, warm))
         check_transform(settings, model)
+        parallel.on_main(lambda: rehearse(model, stages[start.index :]))
         parallel.on_main(lambda: claim(settings, lock))
         done = start.done(stages)
         heard = _listeners(settings, done, parallel, events, until_done)

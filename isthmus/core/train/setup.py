@@ -20,7 +20,13 @@ from isthmus.core.train.optimizer import build_optimizer
 from isthmus.core.train.plans import make_plan, make_window_plan, stage_cost
 from isthmus.core.train.seeds import derive, seed_draws
 from isthmus.core.train.session import Session
-from isthmus.core.train.tuning import Tuned, apply_tuners, refuse_batch_norms, set_precision
+from isthmus.core.train.tuning import (
+    NOTHING,
+    Tuned,
+    apply_tuners,
+    refuse_batch_norms,
+    set_precision,
+)
 from isthmus.errors import DataError, ImageError, PartError, Unsupervised
 
 
@@ -35,7 +41,7 @@ def tune(session: Session, stage: OpenStage, fresh: bool) -> list[Tuned]:
     seed_draws(seed)
     parts = session.model.parts()
     learnt = session.history.learnt(parts)
-    tuned = apply_tuners(parts, stage.config.train)
+    tuned = apply_tuners(parts, stage.config.train, stage.index)
     set_precision(parts, session.settings.precision == "bf16", learnt)
     for item in tuned:
         session.history.tuned(item)
@@ -47,6 +53,8 @@ def join(session: Session, stage: OpenStage, fresh: bool) -> None:
     """Let the objective make what follows from the model's sizes. Weights of its own that the stage
     before has learnt with the same objective are handed over to one that begins."""
     objective = stage.objective
+    for each in objective.each:
+        each.admit(session.model.parts())
     seed_draws(derive(session.settings.seed, "objective", stage.index))
     objective.join(session.model)
     if fresh and session.heads and session.heads[0] == objective.name:
@@ -131,10 +139,7 @@ def make_engine(
     if parameters := learning:
         groups.append(ParameterGroup("objective", parameters))
     if not groups:
-        raise PartError(
-            f"stages[{stage.index}].train: nothing learns; write `full` or another tuner for at "
-            "least one part"
-        )
+        raise PartError(f"stages[{stage.index}].train: {NOTHING}")
     if checkpoint:
         objective.load_state_dict(checkpoint.objective())
     if session.parallel.world > 1:

@@ -136,7 +136,7 @@ def _check_place(out: Path) -> None:
 def _refuse_drift(checkpoint: Checkpoint, settings: RunConfig) -> None:
     before = parse(checkpoint.run).values
     now = parse(dump(settings)).values
-    changed = list(_differences(before, now, ""))
+    changed = list(differences(before, now, ""))
     if changed:
         raise InputError(
             f"{checkpoint.folder} was trained with other settings: {'; '.join(changed[:5])}. "
@@ -144,15 +144,16 @@ def _refuse_drift(checkpoint: Checkpoint, settings: RunConfig) -> None:
         )
 
 
-def _differences(before: Any, now: Any, where: str) -> Iterator[str]:
+def differences(before: Any, now: Any, where: str) -> Iterator[str]:
+    """Settings below `where` that do not say what they said before, and both."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in (*before, *(key for key in now if key not in before)):
             inner = f"{where}.{key}" if where else str(key)
             if not FREE.fullmatch(inner):
-                yield from _differences(before.get(key), now.get(key), inner)
+                yield from differences(before.get(key), now.get(key), inner)
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         for index, pair in enumerate(zip(before, now, strict=True)):
-            yield from _differences(*pair, f"{where}[{index}]")
+            yield from differences(*pair, f"{where}[{index}]")
     elif before != now:
         yield f"{where} was {before!r} and is {now!r}"
 

@@ -16,6 +16,8 @@ from isthmus.core.contracts import ParameterGroup, PartConfig, PartRow, Tuner
 from isthmus.core.train.config import OptimizerConfig
 from isthmus.errors import PartError
 
+NOTHING = "nothing learns; write `full` or another tuner for at least one part"
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -34,11 +36,20 @@ class Tuned:
     adds: bool
 
 
-def apply_tuners(parts: Mapping[str, nn.Module], tuners: Mapping[str, Tuner.Config]) -> list[Tuned]:
-    """Freeze every part, then let the tuners take theirs."""
+def apply_tuners(
+    parts: Mapping[str, nn.Module], tuners: Mapping[str, Tuner.Config], stage: int = 0
+) -> list[Tuned]:
+    """Freeze every part, then let the tuners take theirs. What they refuse is said with its place
+    in the YAML, of which this is the stage's number."""
     for module in parts.values():
         module.requires_grad_(False)
-    return [_apply(name, parts[name], config) for name, config in tuners.items()]
+    tuned = []
+    for name, config in tuners.items():
+        try:
+            tuned.append(_apply(name, parts[name], config))
+        except PartError as error:
+            raise PartError(f"stages[{stage}].train.{name}: {error}") from error
+    return tuned
 
 
 def _apply(part: str, module: nn.Module, config: Tuner.Config) -> Tuned:

@@ -7,8 +7,10 @@ from functools import cached_property
 from typing import Any
 
 from isthmus.core.checkpoint import Checkpoint, load
+from isthmus.core.contracts import PartConfig
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.core.train.config import RunConfig
+from isthmus.core.train.start import differences
 from isthmus.errors import CheckpointError, InputError, did_you_mean
 
 
@@ -76,6 +78,17 @@ class WarmStart:
                 raise InputError(
                     f"start: {name} is another one than in {self.checkpoint.folder}. Write "
                     f"`model.{name}` as its model.yaml has it, or leave the part out of "
-                    f"`start.parts`. {error}"
+                    f"`start.parts`. {_apart(self.checkpoint, name, model) or error}"
                 ) from error
         return filled
+
+
+def _apart(checkpoint: Checkpoint, name: str, model: VisionLanguageModel) -> str:
+    """The first settings in which the part is not the checkpoint's; nothing where all are alike."""
+    part: Any = model.parts()[name]
+    there, here = map(_said, (getattr(checkpoint.config, name), part.blueprint()))
+    return "; ".join(list(differences(there, here, f"model.{name}"))[:3])
+
+
+def _said(config: PartConfig) -> dict[str, Any]:
+    return {"type": config.owner.name, **config.model_dump(mode="json")}

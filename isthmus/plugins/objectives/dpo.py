@@ -45,7 +45,8 @@ class DirectPreference(Objective, name="dpo"):
         self.register_buffer("fresh", torch.ones(1))
         self.sure = False
 
-    def join(self, model: Any) -> None:
+    def admit(self, parts: Mapping[str, nn.Module]) -> None:
+        model = nn.ModuleDict(parts)
         adapters = {id(p) for layer in _adapters(model) for p in layer.parameters()}
         learning = {n: id(p) for n, p in model.named_parameters() if p.requires_grad}
         other = [name for name, number in learning.items() if number not in adapters]

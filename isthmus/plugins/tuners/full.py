@@ -25,7 +25,8 @@ class Full(Tuner, name="full"):
     def apply(self, part: nn.Module) -> None:
         if not any(True for _ in part.parameters()):
             raise PartError(
-                f"tuner full: {type(part).__name__} has no parameters; there is nothing to train"
+                f"tuner full: {type(part).__name__} has no parameters; there is nothing to train. "
+                "Leave the part out of `train`"
             )
         part.requires_grad_(True)
 

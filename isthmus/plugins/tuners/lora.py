@@ -96,7 +96,10 @@ class Lora(Tuner, name="lora"):
                 blocks = {id(layer) for stack in part.stacks for layer in stack.modules()}
                 linear = {name: layer for name, layer in linear.items() if id(layer) in blocks}
             if not linear:
-                raise PartError(f"tuner lora: {type(part).__name__} has no linear layer to adapt")
+                raise PartError(
+                    f"tuner lora: {type(part).__name__} has no linear layer to adapt. Write `full` "
+                    "or another tuner, or leave the part out of `train`"
+                )
             return linear
         chosen: dict[str, nn.Module] = {}
         for target in self.config.targets:

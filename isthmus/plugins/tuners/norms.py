@@ -33,7 +33,7 @@ class Norms(Tuner, name="norms"):
             also = " and no biases" if self.config.biases else ""
             raise PartError(
                 f"tuner norms: {type(part).__name__} has no normalisation layers with "
-                f"weights{also}; there is nothing to train"
+                f"weights{also}; there is nothing to train. Write `full`, or leave the part out"
             )
         for parameter in learning.values():
             parameter.requires_grad_(True)

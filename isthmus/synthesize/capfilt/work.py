@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from isthmus.core.assistant import Assistant, Conversation, assistant_of, name_of
+from isthmus.core.assistant.opening import template_of
 from isthmus.core.chat.keys import canonical
 from isthmus.core.checkpoint import Checkpoint, load
 from isthmus.core.checkpoint.manifest import NAME, entry_of
@@ -49,11 +50,10 @@ class Models:
         self.config = config
         self.notes: list[str] = []
         self.captioner = self._opened("captioner.model", config.captioner.model)
-        if self.captioner.config.llm is None:
-            raise CheckpointError(
-                f"captioner.model: {self.captioner.folder} has no llm, so it writes nothing; give "
-                "a checkpoint of a stage that trained one"
-            )
+        try:
+            template_of(self.captioner)
+        except CheckpointError as error:
+            raise CheckpointError(f"captioner.model: {error}") from error
         opened = self._opened("filter.model", config.filter.model)
         try:
             self.filter = TrainedFilter(opened)

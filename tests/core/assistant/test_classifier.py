@@ -194,6 +194,12 @@ def test_a_run_without_llm_is_evaluated_by_the_option_it_chooses(taught: Path) -
         Evaluation(evaluation(taught, prompts=["{}"]))
 
 
+def test_who_asks_it_to_talk_is_told_what_it_can_do(taught: Path) -> None:
+    said = "it has no llm that could answer, but encoder, text_encoder; give a checkpoint of"
+    with pytest.raises(isthmus.errors.CheckpointError, match=f"{said}.*isthmus evaluate"):
+        isthmus.load(taught)
+
+
 def test_what_has_no_options_cannot_be_chosen(taught: Path) -> None:
     data = {"type": "exact_match", "data": str(taught.parent / "asked.jsonl")}
     with pytest.raises(DataError, match=r"models.clip: it has no llm.*0 options and 1 pictures"):

@@ -106,7 +106,8 @@ def test_resuming_needs_the_other_run_no_more(first: Path, tmp_path: Path):
         ({"parts": ["text_encoder"]}, "start.parts: the model has no part 'text_encoder'"),
         (
             {"parts": ["connector"]},
-            "start: connector is another one than in .*checkpoints.*start.parts",
+            "start: connector is another one than in .*checkpoints.*start.parts`. "
+            "model.connector.type was 'linear' and is 'mlp'",
         ),
     ],
 )

@@ -126,7 +126,7 @@ def test_that_one_stage_began_rightly_says_nothing_of_the_next(model: Any):
 def test_what_learns_beside_adapters_is_refused(model: Any):
     model.connector.requires_grad_(True)
     with pytest.raises(PartError, match=r"'connector\.\S+' learns by itself"):
-        create("objective", "dpo").join(model)
+        create("objective", "dpo").admit(model.parts())
 
 
 def test_sample_without_a_rejected_answer_is_left_out(model: Any):
