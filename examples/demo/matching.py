@@ -28,7 +28,7 @@ SCENES, HELD_OUT = 8000, 512
 SAID = (
     *("val_itc_image_to_text", "val_itc_text_to_image", "val_itm_accuracy"),
     *("val_image_to_text_recall_at_1", "val_text_to_image_recall_at_1", "val_itg_token_accuracy"),
-    *("val_mlm_accuracy", "val_loss", "grounding"),
+    *("val_mlm_token_accuracy", "val_loss", "grounding"),
 )
 """What is printed of a validation. `val_itc_...` is retrieval within a batch of 128."""
 LONGEST = 64
