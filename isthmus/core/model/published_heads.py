@@ -1,5 +1,5 @@
-"""What stands behind the towers of a published CLIP or SigLIP: norm, projections or probe, and
-temperature, read into an objective that compares."""
+"""What stands behind the towers of a published model, read into an objective that compares: of a
+CLIP or SigLIP norm, projections or probe, and temperature; of a BLIP or BLIP-2 one layer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from isthmus.core.contracts import PartConfig
 from isthmus.core.model.pretrained import label, published_config, read_tensors
 from isthmus.core.model.vision_tower import VisionTower
 from isthmus.errors import PartError
@@ -65,6 +66,25 @@ def load_published_heads(objective: Any, encoder: Any) -> None:
             "write `layer: -1` there"
         )
     _load(objective, dict(_renamed(family, read_tensors(config, config.model, _prefixes(family)))))
+
+
+def fill_head(part: PartConfig, name: str, places: tuple[str, ...], head: nn.Linear) -> None:
+    """Load a linear layer of a BLIP-2 or a BLIP that compares pictures and texts (`itm_head`),
+    under one of these names, over the one that was drawn. Raises PartError when it is not there,
+    or of another size."""
+    found = read_tensors(part, name, tuple(f"{place}." for place in places))
+    place = next((p for p in places if f"{p}.weight" in found), places[0])
+    for key, own in head.state_dict().items():
+        tensor = found.get(f"{place}.{key}")
+        if tensor is None:
+            raise PartError(
+                f"{label(part)}: model: {name} has no {place}; take one that was made to "
+                "compare pictures and texts (Salesforce/blip2-itm-vit-g), or leave out `model`"
+            )
+        if tensor.shape != own.shape:
+            there, here = tuple(tensor.shape), tuple(own.shape)
+            raise PartError(f"{label(part)}: model: {place}.{key} of {name} is {there}, not {here}")
+        own.copy_(tensor)
 
 
 def _settings(family: str, said: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,25 +114,6 @@ def fill_projection(part: PartConfig, name: str, projection: nn.Linear) -> None:
         _project(last, projection)
 
 
-def fill_head(part: PartConfig, name: str, places: tuple[str, ...], head: nn.Linear) -> None:
-    """Load a linear layer of a BLIP-2 or a BLIP that compares pictures and texts (`itm_head`),
-    under one of these names, over the one that was drawn. Raises PartError when it is not there,
-    or of another size."""
-    found = read_tensors(part, name, tuple(f"{place}." for place in places))
-    place = next((p for p in places if f"{p}.weight" in found), places[0])
-    for key, own in head.state_dict().items():
-        tensor = found.get(f"{place}.{key}")
-        if tensor is None:
-            raise PartError(
-                f"{label(part)}: model: {name} has no {place}; take one that was made to "
-                "compare pictures and texts (Salesforce/blip2-itm-vit-g), or leave out `model`"
-            )
-        if tensor.shape != own.shape:
-            there, here = tuple(tensor.shape), tuple(own.shape)
-            raise PartError(f"{label(part)}: model: {place}.{key} of {name} is {there}, not {here}")
-        own.copy_(tensor)
-
-
 def _project(found: dict[str, Tensor | None], projection: nn.Linear | None) -> None:
     weight = found["weight"]
     if weight is not None and projection is not None and weight.shape == projection.weight.shape:

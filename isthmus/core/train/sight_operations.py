@@ -24,8 +24,8 @@ from isthmus.core.train.watching import rest, watching, watching_each
 @dataclass(frozen=True)
 class Seen:
     """What looking takes, the encoder for a crop `forward` alone, and whether what it gives carries
-    a gradient. A connector by
-    cross-attention gives the `states` of one image, and so many for its features (`count`)."""
+    a gradient. A connector by cross-attention gives the `states` of one image, and so many for its
+    features (`count`)."""
 
     sight: Sight = NO_SIGHT
     forward: float = 0.0
@@ -53,10 +53,8 @@ def look(model: VisionLanguageModel, device: torch.device, joins: bool = True) -
     crop = looked.all + rest(counter, looked, features.values)
     once = not learns(encoder)
     each = () if once else tuple(block / crops for block in blocks)
-    sight, forward = (
-        Sight(crop / crops, blocks=each, once=once),
-        (looked.forward + attention) / crops,
-    )
+    sight = Sight(crop / crops, blocks=each, once=once)
+    forward = (looked.forward + attention) / crops
     if connector is None or not joins:
         return Seen(sight, forward)
     return replace(_joined(connector, features, sight), forward=forward)

@@ -17,7 +17,7 @@ from isthmus.core.model.contrast import Everyone, Temperature, best, unit
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.match_reader import MatchesConfig, looked, reader_of
 from isthmus.core.model.momentum import COPIES, AsksCopies, Copies
-from isthmus.core.model.qformer_weights import fill_head
+from isthmus.core.model.published_heads import fill_head
 
 Vectors = tuple[Tensor, Tensor]
 """Of pictures, and of texts."""

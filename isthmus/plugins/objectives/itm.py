@@ -17,7 +17,7 @@ from isthmus.core.model.contrast import Everyone
 from isthmus.core.model.draw import draw_scaled
 from isthmus.core.model.match_reader import MatchesConfig, picture, reader_of
 from isthmus.core.model.mining import draw, gumbel
-from isthmus.core.model.qformer_weights import fill_head
+from isthmus.core.model.published_heads import fill_head
 
 
 class ImageTextMatching(Matcher, name="itm"):
