@@ -35,9 +35,10 @@ from isthmus.core.model.build import build_model
 from isthmus.core.model.config import ModelConfig
 from isthmus.core.model.generate import Prompt, Stops, generate
 from isthmus.core.model.match_reader import picture
+from isthmus.core.model.placeholders import Placeholders
 from isthmus.core.model.settings import Settings
 from isthmus.core.model.vlm import VisionLanguageModel
-from isthmus.errors import PartError
+from isthmus.errors import InputError, PartError
 from isthmus.testing import tiny_pictures, tiny_texts, tiny_tokenizer
 from tests.oracles import VISION, alike, shifted
 
@@ -256,3 +257,19 @@ def test_heads_that_are_not_there_or_do_not_fit_are_refused(retrieval, system: S
         create("objective", "itm", model=str(other)).join(ours)
     with pytest.raises(PartError, match=r"vision_projection\.weight of .* is \(12, 32\), not \(7"):
         create("objective", "itc", model=str(folder), dim=7).join(ours)
+
+
+def test_heads_are_not_read_again_where_a_checkpoint_has_what_became_of_them(retrieval) -> None:
+    folder, _ = retrieval
+    former = {"type": "qformer", "queries": QUERIES, "text": "objective"}
+    sizes = {"dim": 32, "layers": 1, "heads": 4, "hidden": 48, "tokenizer": {"vocab_size": 300}}
+    values = {"encoder": {"type": "blip2", "model": str(folder)}, "connector": former | sizes}
+    ours = build_model(load(ModelConfig, values), texts=tiny_texts)
+    gone = str(folder / "gone")
+    for name, fields in (("itc", {"dim": 12}), ("itm", {})):
+        objective: Any = create("objective", name, model=gone, **fields)
+        with pytest.raises(InputError, match="there is no folder"):
+            objective.join(ours)
+        with Placeholders():
+            objective.join(ours)
+        assert sum(p.numel() for p in objective.parameters()) > 0

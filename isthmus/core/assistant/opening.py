@@ -16,7 +16,7 @@ from isthmus.core.assistant.assistant import Assistant
 from isthmus.core.assistant.classifier import BARE, Classifier, joined
 from isthmus.core.checkpoint import CHECKPOINTS, Checkpoint
 from isthmus.core.contracts import Template
-from isthmus.core.model.towers import TwoTowersConfig
+from isthmus.core.model.placeholders import Placeholders
 from isthmus.errors import CheckpointError, InputError
 
 T = TypeVar("T", bound=nn.Module)
@@ -67,10 +67,8 @@ def classifier_of(
     fields = _stage(opened, _run(opened)).get("objective") or {"type": "lm"}
     config: Any = configs.validate_part("objective", fields)
     place, model = device_of(device), opened.model()
-    # All that it begins with stands in the checkpoint, as it has learnt since.
-    if isinstance(config, TwoTowersConfig):
-        config = config.model_copy(update={"model": None})
-    objective = joined(config.build(), model)
+    with Placeholders():
+        objective = joined(config.build(), model)
     objective.load_state_dict(opened.objective())
     return Classifier(model.to(place), objective.to(place), prompts, is_blind(opened))
 

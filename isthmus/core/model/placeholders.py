@@ -21,7 +21,7 @@ BLOCK = 1_048_573
 
 class Placeholders(TorchDispatchMode):
     """In this block, drawing on the CPU fills with numbers drawn before, and `draw_scaled`, which
-    would look at all of them, does nothing."""
+    would look at all of them, does nothing; nor is an objective's head read that was published."""
 
     active: ClassVar[int] = 0
     """How many such blocks there are around."""

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from isthmus.core.contracts import PartConfig
+from isthmus.core.model.placeholders import Placeholders
 from isthmus.core.model.pretrained import label, published_config, read_tensors
 from isthmus.core.model.vision_tower import VisionTower
 from isthmus.errors import PartError
@@ -43,8 +44,11 @@ def load_published_heads(objective: Any, encoder: Any) -> None:
     """Let an objective with `towers` begin as `config.model`, a hub id or folder, ended.
 
     Raises PartError where that is another family's model, has other sizes, or where the encoder
-    stops before the layer that these weights stand behind.
+    stops before the layer that these weights stand behind. Where a checkpoint's come over them
+    (`Placeholders`), nothing is read.
     """
+    if Placeholders.active:
+        return
     config, family = objective.config, objective.config.owner.name
     said = published_config(config, config.model)
     if said.get("model_type") != family:
@@ -71,7 +75,9 @@ def load_published_heads(objective: Any, encoder: Any) -> None:
 def fill_head(part: PartConfig, name: str, places: tuple[str, ...], head: nn.Linear) -> None:
     """Load a linear layer of a BLIP-2 or a BLIP that compares pictures and texts (`itm_head`),
     under one of these names, over the one that was drawn. Raises PartError when it is not there,
-    or of another size."""
+    or of another size. Where a checkpoint's come over it (`Placeholders`), nothing is read."""
+    if Placeholders.active:
+        return
     found = read_tensors(part, name, tuple(f"{place}." for place in places))
     place = next((p for p in places if f"{p}.weight" in found), places[0])
     for key, own in head.state_dict().items():

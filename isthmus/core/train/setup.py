@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from isthmus.core.data.mixture import Mixture
 from isthmus.core.data.packed import PackedPlan
 from isthmus.core.data.plan import Plan
 from isthmus.core.data.stream import WINDOW, Place, StreamLoader
+from isthmus.core.model.placeholders import Placeholders
 from isthmus.core.train.engine import Engine, Root
 from isthmus.core.train.opening import OpenStage
 from isthmus.core.train.optimizer import build_optimizer
@@ -51,12 +53,14 @@ def tune(session: Session, stage: OpenStage, fresh: bool) -> list[Tuned]:
 
 def join(session: Session, stage: OpenStage, fresh: bool) -> None:
     """Let the objective make what follows from the model's sizes. Weights of its own that the stage
-    before has learnt with the same objective are handed over to one that begins."""
+    before has learnt with the same objective are handed over to one that begins; those of one that
+    goes on come from its checkpoint."""
     objective = stage.objective
     for each in objective.each:
         each.admit(session.model.parts())
     seed_draws(derive(session.settings.seed, "objective", stage.index))
-    objective.join(session.model)
+    with nullcontext() if fresh else Placeholders():
+        objective.join(session.model)
     if fresh and session.heads and session.heads[0] == objective.name:
         objective.begin_as(session.heads[1])
 

@@ -42,6 +42,8 @@ class ImageTextContrast(AsksCopies, name="itc"):
         """Width of the space in which pictures and texts are compared."""
         temperature: float = Field(default=0.07, gt=0)
         """What similarities are divided by, to begin with; it learns."""
+        sharpest: float = Field(default=0.001, gt=0)
+        """The least that it may come to."""
 
         @property
         def pretrained(self) -> str | None:
@@ -58,7 +60,10 @@ class ImageTextContrast(AsksCopies, name="itc"):
             for kind, own in (("vision", self.image), ("text", self.text)):
                 names = f"{kind}_projection", f"{kind}_proj"
                 fill_head(self.config, self.config.model, names, own)
-        self.scale = Temperature(1 / self.config.temperature)
+        self.scale = Temperature(1 / self.config.temperature, 1 / self.config.sharpest)
+
+    def after_step(self, model: Any) -> None:
+        self.scale.keep()
 
     @property
     def kept_dim(self) -> int | None:

@@ -13,6 +13,7 @@ from isthmus.core.assistant import is_blind
 from isthmus.core.assistant.opening import device_of, dtype_of, placed
 from isthmus.core.checkpoint import CHECKPOINTS, Checkpoint
 from isthmus.core.contracts import ImageSlot, Matcher, Objective, Preparer, Sample, Turn
+from isthmus.core.model.placeholders import Placeholders
 from isthmus.errors import CheckpointError, WorkError
 
 DIGITS = 4
@@ -45,7 +46,8 @@ class TrainedFilter:
         place = device_of(device)
         dtype = dtype_of(self.run, place)
         model = self.opened.model()
-        self.objective.join(model)
+        with Placeholders():
+            self.objective.join(model)
         try:
             self.objective.load_state_dict(self.opened.objective())
         except RuntimeError as error:
