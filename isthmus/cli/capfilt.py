@@ -77,5 +77,10 @@ def _say(outcome: Outcome) -> None:
         )
     columns = ("captions", "seen", "kept", "share", "mean score", "rejected")
     screen.print(table(columns, rows))
+    if not any(found["kept"].values()):
+        screen.print(
+            f"nothing was kept. Another `filter.threshold` than {found['threshold']:g} costs no "
+            "second look"
+        )
     screen.print(f"samples: {outcome.samples}", markup=False, soft_wrap=True)
     screen.print(f"report:  {outcome.folder / REPORT}", markup=False, soft_wrap=True)

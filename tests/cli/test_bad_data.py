@@ -119,9 +119,15 @@ CASES = [
     Case(
         "images longer than max_length",  # four visual tokens each
         yaml("steps: 1", "steps: 1\n    max_length: 3"),
+        "stages[0].max_length: an image becomes 4 visual tokens or more, which are never cut, and "
+        "a sample of 3 has no place for words; allow more, or let model.connector give fewer",
+    ),
+    Case(
+        "nothing but an image and the start within max_length",
+        yaml("steps: 1", "steps: 1\n    max_length: 5"),
         "step 1: 4 samples were left out, more than the share of 0.01 (`max_skipped`) of all 4 "
         "that may be. Repair the data, or allow more. The last: DIR/data.json, record ...: sample "
-        "... has nothing to learn: no answer, or none within the first 3 tokens (`max_length`)",
+        "... has nothing to learn: no answer, or none within the first 5 tokens (`max_length`)",
         CLAIMED,
     ),
 ]

@@ -42,6 +42,12 @@ def test_it_writes_a_dataset_and_says_what_became_of_both_kinds(file: Path):
     assert "pictures 11/11" not in again.output
 
 
+def test_an_empty_dataset_is_said_to_be_so(file: Path):
+    result = run("synthesize", "capfilt", file, "--set", "filter.threshold=1.0")
+    assert result.exit_code == 0, result.output
+    assert "nothing was kept. Another `filter.threshold` than 1" in result.output
+
+
 def test_shards_are_done_alone_and_taken_in(file: Path, tmp_path: Path):
     for part in ("2/2", "1/2"):
         result = run("synthesize", "capfilt", file, "--out", tmp_path / "o", "--shard", part)

@@ -184,7 +184,9 @@ def text_of(sample: Sample) -> str:
 def read(text: str, tokenizer: Any, longest: int | None = None) -> tuple[int, ...]:
     """Ids of a text between the tokenizer's first and last control token ([CLS] and [SEP], or start
     and end of text), both of which stay when it is cut to what the model, or `longest`, allows."""
-    found = tokenizer(text, split_special_tokens=True, add_special_tokens=False)["input_ids"]
+    # It is cut below, which the tokenizer does not know and would warn of.
+    plain = {"split_special_tokens": True, "add_special_tokens": False, "verbose": False}
+    found = tokenizer(text, **plain)["input_ids"]
     first, last = edges(tokenizer)
     before = [] if first is None else [first]
     after = [] if last is None else [last]

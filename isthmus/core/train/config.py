@@ -138,7 +138,8 @@ class StageConfig(Config):
     save_every: PositiveInt | None = None
     """Steps between two checkpoints; the stage's end always has one."""
     max_length: PositiveInt | None = None
-    """Longest sample in tokens, visual ones included; text is cut behind it, images never."""
+    """Longest sample in tokens, visual ones included; text is cut behind it, images never. Of
+    matches (`itc`, `clip`, ...) the longest text."""
     on_bad_image: Literal["fail", "skip"] = "fail"
     """A picture that cannot be read stops the run, or its sample is skipped and listed."""
     max_skipped: Fraction = 0.01
@@ -267,15 +268,21 @@ def _lacking(
 
 
 def _too_short(stage: StageConfig, model: ModelConfig) -> Iterator[tuple[Place, str]]:
-    """Why no sample with an image would have anything left to learn."""
     tokens = model.connector.num_tokens((Grid(1, 1),)) if model.connector else 0
-    if stage.max_length is not None and tokens >= stage.max_length:
-        yield (
-            ("max_length",),
-            f"an image becomes {tokens} visual tokens or more, which are never cut, and a sample "
-            f"of {stage.max_length} has no place for words; allow more, or let model.connector "
-            "give fewer",
-        )
+    if why := no_place_for_words(stage, tokens):
+        yield ("max_length",), why
+
+
+def no_place_for_words(stage: StageConfig, tokens: int) -> str:
+    """Why no sample with an image of so many visual tokens, or more, would have anything left to
+    learn; nothing where it has. Objectives on matches cut texts alone, and count no image."""
+    longest = stage.max_length
+    if longest is None or tokens < longest or "llm" not in objective_of(stage).needs:
+        return ""
+    return (
+        f"an image becomes {tokens} visual tokens or more, which are never cut, and a sample of "
+        f"{longest} has no place for words; allow more, or let model.connector give fewer"
+    )
 
 
 def _not_to_keep(stage: StageConfig, run: RunConfig) -> Iterator[tuple[Place, str]]:

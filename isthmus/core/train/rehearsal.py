@@ -1,4 +1,4 @@
-"""Every stage's tuners, tried on the model's outline before the run begins.
+"""Every stage, tried on the model's outline before the run begins.
 
 A layer that LoRA does not find in the last stage is so found at once, and not after the hours
 that the stages before it take.
@@ -14,20 +14,22 @@ from torch import nn
 
 from isthmus.core.contracts import Objective
 from isthmus.core.model.vlm import VisionLanguageModel
+from isthmus.core.train.config import no_place_for_words
 from isthmus.core.train.opening import OpenStage
 from isthmus.core.train.tuning import NOTHING, Tuned, apply_tuners
 from isthmus.errors import PartError
 
 
 def rehearse(model: VisionLanguageModel, stages: Sequence[OpenStage]) -> None:
-    """Raises PartError, with all that cannot be, where a tuner finds nothing to train, where
-    nothing learns, or where an objective cannot be learnt by what does.
+    """Raises PartError, with all that cannot be, where a tuner finds nothing to train, nothing
+    learns, an objective cannot be learnt by what does, or an image leaves no place for words.
 
     Left to their stage's beginning are parts that the model does not have yet, and those that a
     stage draws anew or adds something to, which may or may not stay in them.
     """
     wrong: list[str] = []
     other: set[str] = set()
+    least = _fewest_tokens(model)
     for stage in stages:
         other |= {*stage.config.reset}
         parts = _outline(model)
@@ -35,12 +37,22 @@ def rehearse(model: VisionLanguageModel, stages: Sequence[OpenStage]) -> None:
         tried = [(name, _try(stage, name, parts[name], wrong)) for name in there]
         tuned = {name: item for name, item in tried if item}
         other |= {name for name, item in tuned.items() if item.added}
+        if why := no_place_for_words(stage.config, least):
+            wrong.append(f"stages[{stage.index}].max_length: {why}")
         if len(tuned) == len(stage.config.train):
             _ask(stage, parts, any(item.groups for item in tuned.values()), wrong)
     if len(wrong) > 1:
-        raise PartError("\n  ".join([f"{len(wrong)} problems with what learns", *wrong]))
+        raise PartError("\n  ".join([f"{len(wrong)} problems with the stages", *wrong]))
     if wrong:
         raise PartError(wrong[0])
+
+
+def _fewest_tokens(model: VisionLanguageModel) -> int:
+    """Visual tokens of an image of which nothing but one map is looked at."""
+    if model.encoder is None or model.connector is None:
+        return 0
+    (grids,) = model.encoder.blank().grids
+    return model.connector.config.num_tokens(grids[:1])
 
 
 def _outline(model: VisionLanguageModel) -> dict[str, nn.Module]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -41,6 +42,14 @@ def test_cut_text_keeps_the_tokens_around_it():
     cut = read("a red dog and a green cat", tokenizer, 5)
     assert len(cut) == 5
     assert cut == (*whole[:4], whole[-1])
+
+
+def test_what_is_cut_is_not_warned_of(caplog: pytest.LogCaptureFixture, monkeypatch: Any):
+    tokenizer = tiny_tokenizer()
+    tokenizer.model_max_length = 5
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    assert len(read("a red dog and a green cat", tokenizer)) == 5
+    assert not caplog.records
 
 
 def test_typed_control_tokens_stay_text():

@@ -44,6 +44,11 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         {"train": {"llm": "frozen"}},
         "stages[1].train: nothing learns; write `full` or another tuner for at least one part",
     ),
+    "images as long as a sample": (  # four patches each
+        {"max_length": 4},
+        "stages[1].max_length: an image becomes 4 visual tokens or more, which are never cut, and "
+        "a sample of 4 has no place for words",
+    ),
     "dpo of what is no adapter": (
         {"train": {"llm": LORA, "connector": "full"}, "objective": "dpo"},
         "stages[1].train: objective dpo: its reference is the model without adapters",
@@ -70,7 +75,7 @@ def test_all_that_cannot_learn_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(PartError) as said:
         run(values)
     first, *lines = str(said.value).splitlines()
-    assert first == "2 problems with what learns"
+    assert first == "2 problems with the stages"
     assert [line.split(":")[0].strip() for line in lines] == [
         "stages[1].train.connector",
         "stages[1].train.llm",
