@@ -38,7 +38,7 @@ def draw(rows: Sequence[Row], file: Path) -> None:
         titles = ("right answers, %, with 95 % interval", "by type of question, %", "what it costs")
         for panel, title in zip(panels, titles, strict=True):
             panel.set_title(title, fontsize=10.5, fontweight="bold", loc="left", pad=32)
-            panel.tick_params(length=0, top=False, labeltop=True, labelbottom=False, labelsize=9)
+            panel.tick_params(length=0, top=False, labeltop=True, labelbottom=False, labelsize=8)
             panel.spines[:].set_visible(False)
         figure.savefig(file, metadata={"Date": None})
 
