@@ -165,7 +165,7 @@ def test_damaged_newer_checkpoints_are_warned_of(save: Save) -> None:
 
 
 def test_without_an_llm_there_is_no_assistant(save: Save) -> None:
-    with pytest.raises(PartError, match="takes an `llm`"):
+    with pytest.raises(CheckpointError, match="it has no llm that could answer, but encoder"):
         assistant.load(save(model={"encoder": {"type": "clip", "config": SHAPE}}))
 
 
