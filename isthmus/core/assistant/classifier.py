@@ -20,7 +20,7 @@ from isthmus.core.model.contrast import unit
 from isthmus.core.model.settings import Settings
 from isthmus.core.model.towers import TwoTowers
 from isthmus.core.model.vlm import VisionLanguageModel
-from isthmus.errors import DataError, PartError
+from isthmus.errors import DataError, InputError, PartError
 
 Item = TypeVar("Item")
 BARE = ("{}",)
@@ -32,8 +32,8 @@ class Classifier:
 
     It answers a question that has options with the one whose text is nearest to the picture
     (zero-shot classification: Radford et al. 2021, arXiv:2103.00020). Each of the `prompts` is
-    written with the option in the place of `{}`, and their vectors are averaged. A `blind` one
-    sees grey in place of every picture.
+    written with the option in the place of `{}`, and their vectors are averaged; InputError where
+    one has no such place. A `blind` one sees grey in place of every picture.
     """
 
     def __init__(
@@ -43,6 +43,12 @@ class Classifier:
         prompts: Sequence[str] = BARE,
         blind: bool = False,
     ) -> None:
+        for prompt in prompts or ("",):
+            if "{}" not in prompt:
+                raise InputError(
+                    f"prompts: {prompt!r} has no place for an option; write a list of some like "
+                    "'a photo of a {}.'"
+                )
         self.model = model.eval()
         self.objective = objective.eval()
         self.prompts = tuple(prompts)
@@ -87,7 +93,12 @@ class Classifier:
     def classify(
         self, pictures: Sequence[Picture | str], options: Sequence[str], batch_size: int = 8
     ) -> list[str]:
-        """Of the options, the one that is nearest to each picture."""
+        """Of the options, the one that is nearest to each picture. Raises DataError where there is
+        none, and ImageError."""
+        if not options:
+            raise DataError("options: there is none to choose from")
+        if not pictures:
+            return []
         scores = self.pictures(pictures, batch_size) @ self._options(tuple(options)).T
         return [options[best] for best in scores.argmax(dim=1).tolist()]
 

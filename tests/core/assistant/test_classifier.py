@@ -12,7 +12,8 @@ from PIL import Image
 from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
 import isthmus
-from isthmus.core.assistant import Classifier
+from isthmus.core import checkpoint
+from isthmus.core.assistant import Classifier, classifier_of
 from isthmus.core.config import load
 from isthmus.core.model.transform import normalise
 from isthmus.errors import DataError, PartError
@@ -192,6 +193,19 @@ def test_a_run_without_llm_is_evaluated_by_the_option_it_chooses(taught: Path) -
     # Other prompts are other settings: what is answered is not mixed with it.
     with pytest.raises(DataError, match="metadata"):
         Evaluation(evaluation(taught, prompts=["{}"]))
+
+
+@pytest.mark.parametrize("prompts", [["a picture"], [], "a {} picture"])
+def test_prompts_without_a_place_are_refused_in_python_too(taught: Path, prompts: Any) -> None:
+    with pytest.raises(isthmus.errors.InputError, match="has no place for an option; write a list"):
+        classifier_of(checkpoint.load(taught), "cpu", prompts)
+
+
+def test_of_no_options_none_is_chosen(taught: Path) -> None:
+    classifier = classifier_of(checkpoint.load(taught), "cpu")
+    with pytest.raises(DataError, match="options: there is none"):
+        classifier.classify([Image.new("RGB", (8, 8))], [])
+    assert classifier.classify([], ["red"]) == []
 
 
 def test_who_asks_it_to_talk_is_told_what_it_can_do(taught: Path) -> None:
