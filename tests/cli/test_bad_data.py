@@ -8,11 +8,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 from isthmus.core import checkpoint
-from tests.cli.refusals import CLAIMED, Case, only, refused, refused_in_a_shell, train
+from tests.cli.refusals import CLAIMED, Case, only, train
 from tests.cli.spoilt import (
     RUN,
     bomb,
@@ -131,23 +130,6 @@ CASES = [
         CLAIMED,
     ),
 ]
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
-def test_bad_data_gets_one_message_and_exit_2(case: Case, good_run: Path):
-    refusal = refused(case, good_run)
-    assert only(case.message, good_run).fullmatch(refusal.said)
-    assert refusal.exit_code == 2
-    assert "Traceback" not in refusal.output
-    assert refusal.added == [f"run/{name}" for name in case.left]
-    assert refusal.changed == []
-
-
-def test_a_shell_sees_the_same(good_run: Path):
-    (case,) = (case for case in CASES if case.what == "truncated JPEG")
-    exit_code, said = refused_in_a_shell(case, good_run)
-    assert only(case.message, good_run).fullmatch(said)
-    assert exit_code == 2
 
 
 def test_run_that_a_picture_stopped_keeps_whole_checkpoints_and_goes_on_once_it_is_there(

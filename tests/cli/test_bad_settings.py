@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from tests.cli.refusals import Case, contents, only, refused, refused_in_a_shell, train
+from tests.cli.refusals import Case, contents, only, train
 from tests.cli.spoilt import yaml
 
 ONE = "run.yaml: 1 problem\n  "
@@ -117,23 +115,6 @@ CASES = [
         ONE + "cannot be read: No such file or directory",
     ),
 ]
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
-def test_bad_settings_get_one_message_and_exit_2(case: Case, good_run: Path):
-    refusal = refused(case, good_run)
-    assert only(case.message, good_run).fullmatch(refusal.said)
-    assert refusal.exit_code == 2
-    assert "Traceback" not in refusal.output
-    assert refusal.added == [f"run/{name}" for name in case.left]
-    assert refusal.changed == []
-
-
-def test_a_shell_sees_the_same(good_run: Path):
-    (case,) = (case for case in CASES if case.what == "wrong type")
-    exit_code, said = refused_in_a_shell(case, good_run)
-    assert only(case.message, good_run).fullmatch(said)
-    assert exit_code == 2
 
 
 def test_folder_that_holds_a_run_is_left_as_it_is(good_run: Path):

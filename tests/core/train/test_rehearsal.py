@@ -128,5 +128,7 @@ def test_stopped_under_one_adapter_it_goes_on_to_another(tmp_path: Path) -> None
 def test_part_that_cannot_be_copied_is_tried_when_its_stage_begins(tmp_path: Path) -> None:
     settings = load(RunConfig, two_stages(tmp_path, train={"connector": "norms"}))
     model: Any = build_model(settings.model, texts=lambda: ["What is it?"])
+    with pytest.raises(PartError, match=r"stages\[1\]\.train\.connector"):
+        rehearse(model, open_stages(settings))
     model.connector.lock = threading.Lock()
-    rehearse(model, open_stages(settings))
+    assert rehearse(model, open_stages(settings)) is None

@@ -19,17 +19,10 @@ from isthmus.core.model.mining import draw, gumbel
 from isthmus.plugins.objectives.itm import ImageTextMatching
 from isthmus.testing import tiny_tokenizer
 from tests.oracles import VISION, shifted
+from tests.plugins.connectors.published_qformers import BERT as PUBLISHED
 from tests.plugins.objectives.matches import matches, model_of
 
-BERT = {
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 56,
-    "vocab_size": 300,
-    "max_position_embeddings": 20,
-    "use_qformer_text_input": True,
-}
+BERT = PUBLISHED | {"use_qformer_text_input": True}
 TEXT = {"model_type": "opt", "hidden_size": 16, "num_hidden_layers": 1, "vocab_size": 300}
 QUERIES, FEATURES = 5, 17
 TEXTS = [[1, 7, 8, 2], [1, 9, 2], [1, 4, 5, 6, 7, 2], [1, 8, 2]]

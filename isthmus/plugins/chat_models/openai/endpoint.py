@@ -90,18 +90,22 @@ class Endpoint:
         return _unreachable(error) if below or isinstance(error, OSError) else None
 
     def _status(self, status: int, text: str, headers: Mapping[str, str]) -> ChatFailure:
-        said, code = self.hide(text), None
-        try:
-            error = json.loads(said)["error"]
-            said, code = str(error["message"]), error.get("code")
-        except (ValueError, TypeError, KeyError):
-            pass  # not in OpenAI's form; all that the server wrote is then what it said
+        said, code = _told(self.hide(text))
         if status == 429 and code in NO_MONEY:
             return ChatUnusable(f"HTTP 429: {one_line(said)}")
         if 300 <= status < 400:
             where = one_line(self.hide(headers.get("location", "elsewhere")))
             return ChatUnusable(f"HTTP {status}: base_url leads to {where}; write that instead")
         return failure_of(status, said, headers)
+
+
+def _told(text: str) -> tuple[str, Any]:
+    """Message and code of an error in OpenAI's form; else all that was written, and no code."""
+    try:
+        error = json.loads(text)["error"]
+        return str(error["message"]), error.get("code")
+    except (ValueError, TypeError, KeyError):
+        return text, None
 
 
 def _unreachable(error: BaseException) -> ChatFailure:
