@@ -7,14 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
-from isthmus.core import checkpoint
 from isthmus.core.assistant import assistant_of, classifier_of, is_blind
 from isthmus.core.assistant.asking import Answerer
-from isthmus.core.checkpoint import Checkpoint
+from isthmus.core.checkpoint import Checkpoint, load, named_at
 from isthmus.core.config import dump
 from isthmus.core.contracts import JudgedBenchmark, Question, Reply
 from isthmus.core.lock import folder_lock
-from isthmus.errors import CheckpointError, InputError
+from isthmus.errors import InputError
 from isthmus.evaluate.config import EvaluationConfig
 from isthmus.evaluate.exam import open_exams
 from isthmus.evaluate.folder import (
@@ -127,10 +126,8 @@ class Evaluation:
 
 
 def _opened(name: str, folder: Path) -> Checkpoint:
-    try:
-        return checkpoint.load(folder)
-    except CheckpointError as error:
-        raise CheckpointError(f"models.{name}: {error}") from error
+    with named_at(f"models.{name}"):
+        return load(folder)
 
 
 def write_scores(out: Path, sections: Sequence[Section]) -> None:

@@ -16,6 +16,7 @@ from isthmus.core.checkpoint.folder import (
 )
 from isthmus.core.checkpoint.loading import Checkpoint, load
 from isthmus.core.checkpoint.manifest import verify
+from isthmus.core.checkpoint.naming import named_at
 from isthmus.core.checkpoint.optimizer import flatten_optimizer, restore_optimizer
 from isthmus.core.checkpoint.provenance import other_versions
 from isthmus.core.checkpoint.saving import prepare, save
@@ -33,6 +34,7 @@ __all__ = [
     "flatten_optimizer",
     "latest",
     "load",
+    "named_at",
     "other_versions",
     "prepare",
     "prune",

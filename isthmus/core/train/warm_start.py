@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
-from isthmus.core.checkpoint import Checkpoint, load
+from isthmus.core.checkpoint import Checkpoint, load, named_at
 from isthmus.core.contracts import PartConfig
 from isthmus.core.model.vlm import VisionLanguageModel
 from isthmus.core.train.config import RunConfig
@@ -26,10 +26,8 @@ class WarmStart:
         """That of the other run; None where nothing is taken."""
         if self.settings.start is None:
             return None
-        try:
+        with named_at("start.checkpoint"):
             return load(self.settings.start.checkpoint)
-        except CheckpointError as error:
-            raise InputError(f"start.checkpoint: {error}") from error
 
     @cached_property
     def parts(self) -> set[str]:

@@ -12,10 +12,10 @@ from PIL import Image
 from isthmus.core.assistant import Assistant, Conversation, assistant_of, name_of
 from isthmus.core.assistant.opening import template_of
 from isthmus.core.chat.keys import canonical
-from isthmus.core.checkpoint import Checkpoint, load
+from isthmus.core.checkpoint import Checkpoint, load, named_at
 from isthmus.core.checkpoint.manifest import NAME, entry_of
 from isthmus.core.data.images import open_picture
-from isthmus.errors import CheckpointError, ImageError
+from isthmus.errors import ImageError
 from isthmus.synthesize.capfilt.config import CapFiltConfig, CaptionerConfig
 from isthmus.synthesize.capfilt.filter import Filter, TrainedFilter
 from isthmus.synthesize.capfilt.pairs import Pair
@@ -49,16 +49,12 @@ class Models:
     def __init__(self, config: CapFiltConfig) -> None:
         self.config = config
         self.notes: list[str] = []
-        self.captioner = self._opened("captioner.model", config.captioner.model)
-        try:
+        with named_at("captioner.model"):
+            self.captioner = self._opened("captioner.model", config.captioner.model)
             template_of(self.captioner)
-        except CheckpointError as error:
-            raise CheckpointError(f"captioner.model: {error}") from error
-        opened = self._opened("filter.model", config.filter.model)
-        try:
+        with named_at("filter.model"):
+            opened = self._opened("filter.model", config.filter.model)
             self.filter = TrainedFilter(opened)
-        except CheckpointError as error:
-            raise CheckpointError(f"filter.model: {error}") from error
         self.identity = {
             "captioner": _identity(self.captioner) | {"sampling": _sampling(config.captioner)},
             "filter": _identity(opened),
@@ -78,10 +74,7 @@ class Models:
         return Worker(captioner, self.filter.load(device), self.config)
 
     def _opened(self, where: str, folder: Any) -> Checkpoint:
-        try:
-            opened = load(folder)
-        except CheckpointError as error:
-            raise CheckpointError(f"{where}: {error}") from error
+        opened = load(folder)
         self.notes += [f"{where}: skipped a checkpoint: {line}" for line in opened.skipped]
         return opened
 
